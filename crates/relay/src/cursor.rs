@@ -1,0 +1,233 @@
+//! An output's place in the log.
+
+use std::time::Instant;
+
+use flv::Class;
+use rtmp::wire::WireForm;
+
+use crate::{
+    log::Log,
+    policy::{OnFormatChange, OnLag, OutputPolicy},
+};
+
+/// What an output reads with: its place, and what its lag makes it leave out.
+///
+/// Lag has three stages (time or bytes, whichever is worse): from a fifth of `max_lag` disposable frames are left out;
+/// from `max_lag` video skips to the newest keyframe ahead; from twice `max_lag` the session is given up. Audio is
+/// never left out before the last stage.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    policy: OutputPolicy,
+    place: Place,
+    skipped: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the first entry of a session, which lies at `not_before` or later.
+    Joining { not_before: u64 },
+    /// In the session that began at the DTS `base`.
+    Reading { next: u64, base: i64, video: Video, joined: Joined },
+}
+
+/// When a session began. What was in the log by then is a head start, not lag: a long GOP makes nobody late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Joined {
+    at: Instant,
+    /// The end of the log then.
+    end: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Video {
+    Sent,
+    /// Left out up to the keyframe of this number, or up to whichever comes first.
+    SkippedTo(Option<u64>),
+}
+
+/// What one read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Everything there was, or as much as the batch takes, was handed over.
+    Read {
+        /// Media tags and headers handed over.
+        tags: u64,
+        /// There is more.
+        more: bool,
+    },
+    /// There is no place to begin yet.
+    NoEntryPoint,
+    /// The lag has reached the stage at which the session is given up.
+    Lagged,
+    /// A sequence header changed, and the policy asks for a new session.
+    FormatChanged,
+}
+
+/// How much one read may hand over: the tag that reaches a limit is still handed over.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Tags.
+    pub tags: u64,
+    /// Wire bytes.
+    pub bytes: usize,
+}
+
+impl Cursor {
+    /// A cursor that joins at the log's entry point.
+    pub fn new(policy: OutputPolicy) -> Self {
+        Self { policy, place: Place::Joining { not_before: 0 }, skipped: 0 }
+    }
+
+    /// Begins a new session at the log's entry point. After a change of format it lies behind that change.
+    pub fn rejoin(&mut self) {
+        if let Place::Reading { .. } = self.place {
+            self.place = Place::Joining { not_before: 0 };
+        }
+    }
+
+    /// The DTS at which the session began.
+    pub fn base(&self) -> Option<i64> {
+        match self.place {
+            Place::Joining { .. } => None,
+            Place::Reading { base, .. } => Some(base),
+        }
+    }
+
+    /// Video is being left out up to a keyframe.
+    pub fn is_skipping(&self) -> bool {
+        matches!(self.place, Place::Reading { video: Video::SkippedTo(_), .. })
+    }
+
+    /// Tags left out since the cursor was made.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// There is something to read.
+    pub fn is_behind(&self, log: &Log) -> bool {
+        match self.place {
+            Place::Joining { not_before } => log.entry_point().is_some_and(|entry| entry >= not_before),
+            Place::Reading { next, .. } => next < log.end(),
+        }
+    }
+
+    /// When the oldest unread entry came into the log.
+    pub fn oldest_unread(&self, log: &Log) -> Option<Instant> {
+        let Place::Reading { next, joined, .. } = self.place else { return None };
+        log.get(next.max(log.start())).map(|entry| entry.arrived.max(joined.at))
+    }
+
+    /// Judges the lag of an output that cannot read because its socket takes nothing. True when the session is to be
+    /// given up.
+    pub fn is_lost(&mut self, log: &Log, now: Instant) -> bool {
+        let Place::Reading { next, video, joined, .. } = &mut self.place else { return false };
+        let next = (*next).max(log.start());
+        match stage(&self.policy, log, next, *joined, now) {
+            Stage::InTime | Stage::Late => false,
+            Stage::TooLate if self.policy.on_lag == OnLag::Skip => {
+                *video = skip(log, next, *video);
+                false
+            }
+            Stage::TooLate | Stage::Lost => true,
+        }
+    }
+
+    /// Hands the entries that are ready to `write`, each with the DTS it is to be stamped with.
+    pub fn read(&mut self, log: &Log, now: Instant, batch: Batch, mut write: impl FnMut(&WireForm, i64)) -> Reading {
+        let mut tags = 0;
+        let mut bytes = 0;
+        let mut hand = |wire: &WireForm, dts: i64| {
+            write(wire, dts);
+            bytes += wire.bytes_len();
+            tags += 1;
+            tags >= batch.tags || bytes >= batch.bytes
+        };
+        let mut full = false;
+        let (mut next, base, mut video, joined) = match self.place {
+            Place::Reading { next, base, video, joined } => (next, base, video, joined),
+            Place::Joining { not_before } => {
+                let Some(entry_point) = log.entry_point().filter(|&number| number >= not_before) else {
+                    return Reading::NoEntryPoint;
+                };
+                let Some(entry) = log.get(entry_point) else { return Reading::NoEntryPoint };
+                for header in entry.headers.iter().flat_map(|headers| headers.iter()) {
+                    full |= hand(header, entry.dts);
+                }
+                (entry_point, entry.dts, Video::Sent, Joined { at: now, end: log.end() })
+            }
+        };
+        if next < log.start() {
+            // The log's own bounds were tighter than max_lag: what it let go of is gone for this output.
+            self.skipped += log.start() - next;
+            next = log.start();
+            video = Video::SkippedTo(None);
+        }
+        let late = match stage(&self.policy, log, next, joined, now) {
+            Stage::InTime => false,
+            Stage::Late => true,
+            Stage::TooLate if self.policy.on_lag == OnLag::Skip => {
+                video = skip(log, next, video);
+                true
+            }
+            Stage::TooLate | Stage::Lost => return Reading::Lagged,
+        };
+        while !full && let Some(entry) = log.get(next) {
+            if entry.replaces_header && self.policy.on_format_change == OnFormatChange::Reconnect {
+                self.place = Place::Joining { not_before: next };
+                return Reading::FormatChanged;
+            }
+            if entry.class == Class::Key
+                && matches!(video, Video::SkippedTo(until) if until.is_none_or(|key| key <= next))
+            {
+                video = Video::Sent;
+            }
+            let left_out = match entry.class {
+                Class::Disposable => late || video != Video::Sent,
+                Class::Key | Class::Inter | Class::VideoOther | Class::VideoEnd => video != Video::Sent,
+                _ => false,
+            };
+            // What lies before the first keyframe belongs to no session (audio that arrived behind it).
+            let before_the_start = entry.dts < base;
+            if left_out {
+                self.skipped += 1;
+            } else if !before_the_start {
+                full = hand(&entry.wire, entry.dts);
+            }
+            next += 1;
+        }
+        self.place = Place::Reading { next, base, video, joined };
+        Reading::Read { tags, more: next < log.end() }
+    }
+}
+
+fn stage(policy: &OutputPolicy, log: &Log, next: u64, joined: Joined, now: Instant) -> Stage {
+    let Some(oldest) = log.get(next) else { return Stage::InTime };
+    let since = oldest.arrived.max(joined.at);
+    let time = now.saturating_duration_since(since).as_secs_f64() / policy.max_lag.as_secs_f64();
+    let bytes = log.bytes_from(next.max(joined.end)) as f64 / policy.max_lag_bytes.max(1) as f64;
+    match time.max(bytes) {
+        share if share >= 2.0 => Stage::Lost,
+        share if share >= 1.0 => Stage::TooLate,
+        share if share >= 0.2 => Stage::Late,
+        _ => Stage::InTime,
+    }
+}
+
+enum Stage {
+    InTime,
+    Late,
+    TooLate,
+    Lost,
+}
+
+/// Where video goes on: the newest keyframe that is still ahead; when there is none, the next to come.
+fn skip(log: &Log, next: u64, video: Video) -> Video {
+    match log.newest_key() {
+        Some(key) if key == next => video,
+        Some(key) if key > next => Video::SkippedTo(Some(key)),
+        _ => Video::SkippedTo(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,546 @@
+use flv::Kind;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{OnFault, Rate};
+
+/// A live encode: 25 fps with a keyframe each second, audio every 20 ms. `name` makes its bytes its own.
+#[derive(Clone, Copy)]
+struct Encode {
+    name: u8,
+    /// Source DTS at time 0.
+    base: i64,
+    audio: bool,
+    video: bool,
+}
+
+impl Encode {
+    fn new(name: u8) -> Self {
+        Self { name, base: 0, audio: true, video: true }
+    }
+
+    fn headers(self) -> Vec<Tag> {
+        let mut tags = vec![];
+        if self.video {
+            tags.push(tag(Kind::Video, 0, vec![0x17, 0, 0, 0, 0, 1, self.name]));
+        }
+        if self.audio {
+            tags.push(tag(Kind::Audio, 0, vec![0xAF, 0, 0x12, self.name]));
+        }
+        tags
+    }
+
+    /// The tags of the 20 ms slot at `at`.
+    fn slot(self, at: i64) -> Vec<Tag> {
+        let stamp = ((self.base + at) as u64 & 0xFFFF_FFFF) as u32;
+        let number = (at / 20).to_be_bytes();
+        let mut tags = vec![];
+        if self.video && at % 40 == 0 {
+            let first = if at % 1_000 == 0 { 0x17 } else { 0x27 };
+            tags.push(tag(Kind::Video, stamp, [&[first, 1, 0, 0, 0, self.name][..], &number].concat()));
+        }
+        if self.audio {
+            tags.push(tag(Kind::Audio, stamp, [&[0xAF, 1, self.name][..], &number].concat()));
+        }
+        tags
+    }
+}
+
+fn tag(kind: Kind, timestamp: u32, body: Vec<u8>) -> Tag {
+    Tag { kind, timestamp, body: body.into() }
+}
+
+struct World {
+    failover: Failover,
+    start: Instant,
+    now: i64,
+    /// What each input delivers now; `None` is silence.
+    feeds: Vec<Option<Encode>>,
+    log: Vec<Placed>,
+    done: Vec<String>,
+    splices: Vec<(&'static str, i64, i64)>,
+    states: Vec<(&'static str, String)>,
+}
+
+impl World {
+    fn new(policy: FailoverPolicy, kinds: &[InputKind]) -> Self {
+        Self::with_timeline(policy, &TimelinePolicy::default(), kinds)
+    }
+
+    fn with_timeline(policy: FailoverPolicy, timeline: &TimelinePolicy, kinds: &[InputKind]) -> Self {
+        let start = Instant::now();
+        let inputs = kinds.iter().enumerate().map(|(n, kind)| (format!("in{n}"), *kind));
+        let mut world = Self {
+            failover: Failover::new(policy, timeline, LogPolicy::default(), inputs, start),
+            start,
+            now: 0,
+            feeds: vec![None; kinds.len()],
+            log: vec![],
+            done: vec![],
+            splices: vec![],
+            states: vec![],
+        };
+        world.drain();
+        world
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_millis(self.now.unsigned_abs())
+    }
+
+    fn report(&mut self, input: usize, report: Report) {
+        let now = self.instant();
+        self.failover.handle(input, report, now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.failover.next_action() {
+            match action {
+                Action::Emit(placed) => self.log.push(placed),
+                Action::Record(event) if event.kind == EventKind::Splice => {
+                    let (before, after) = event.dts.unwrap();
+                    self.splices.push((event.reason, before, after));
+                }
+                Action::Record(event) => self.states.push((event.reason, event.detail)),
+                other => {
+                    if let Action::Restart(input, _) | Action::Stop(input) = other {
+                        self.feeds[input] = None;
+                    }
+                    self.done.push(format!("{other:?}"));
+                }
+            }
+        }
+    }
+
+    /// `input` connects and delivers `encode` from its last keyframe on, as a server with a GOP cache does.
+    fn connect(&mut self, input: usize, encode: Encode) {
+        self.report(input, Report::Connecting);
+        self.report(input, Report::Connected);
+        self.report(input, Report::Bytes(1_000));
+        for header in encode.headers() {
+            self.report(input, Report::Tag(header));
+        }
+        for at in (self.now / 1_000 * 1_000..self.now).step_by(20) {
+            for tag in encode.slot(at) {
+                self.report(input, Report::Tag(tag));
+            }
+        }
+        self.feeds[input] = Some(encode);
+    }
+
+    fn lose(&mut self, input: usize, reason: Reason) {
+        self.feeds[input] = None;
+        self.report(input, Report::Lost { reason });
+    }
+
+    /// Everything goes on in real time for `ms`.
+    fn run(&mut self, ms: i64) {
+        let end = self.now + ms;
+        while self.now < end {
+            for input in 0..self.feeds.len() {
+                let Some(encode) = self.feeds[input] else { continue };
+                self.report(input, Report::Bytes(500));
+                for tag in encode.slot(self.now) {
+                    self.report(input, Report::Tag(tag));
+                }
+            }
+            // Timers are kept to the millisecond.
+            for _ in 0..20 {
+                let now = self.instant();
+                if self.failover.wake_at(now) <= now || self.now % 100 == 0 {
+                    self.failover.tick(now);
+                    self.drain();
+                }
+                self.now += 1;
+                let now = self.instant();
+                if self.failover.wake_at.is_some_and(|at| at <= now) {
+                    self.failover.tick(now);
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    fn check_monotonic(&self) {
+        let mut last = [i64::MIN; 2];
+        for placed in &self.log {
+            let track = usize::from(matches!(placed.class, Class::Audio | Class::AudioHeader));
+            assert!(placed.dts >= last[track], "{placed:?} after {}", last[track]);
+            last[track] = placed.dts;
+        }
+    }
+
+    fn media(&self) -> impl Iterator<Item = &Placed> {
+        self.log
+            .iter()
+            .filter(|placed| !matches!(placed.class, Class::AudioHeader | Class::VideoHeader | Class::Metadata))
+    }
+
+    fn headers(&self) -> Vec<(Class, i64)> {
+        let headers = self.log.iter().filter(|placed| matches!(placed.class, Class::AudioHeader | Class::VideoHeader));
+        headers.map(|placed| (placed.class, placed.dts)).collect()
+    }
+
+    fn newest(&self) -> i64 {
+        self.media().map(|placed| placed.dts).max().unwrap()
+    }
+
+    fn largest_gap(&self) -> i64 {
+        let video: Vec<_> =
+            self.media().filter(|placed| placed.class != Class::Audio).map(|placed| placed.dts).collect();
+        video.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    }
+}
+
+fn policy() -> FailoverPolicy {
+    FailoverPolicy { stall_timeout: Duration::from_secs(1), ..FailoverPolicy::default() }
+}
+
+use InputKind::{Pull, Push, Vod};
+
+#[test]
+fn the_programme_begins_at_a_keyframe_with_dts_0_and_headers_first() {
+    let mut world = World::new(policy(), &[Pull]);
+    assert_eq!(world.done, ["Start(0)"]);
+    world.now = 5_300;
+    world.connect(0, Encode { base: 77_000, ..Encode::new(1) });
+    world.run(1_000);
+    let classes: Vec<_> = world.log[..3].iter().map(|placed| (placed.class, placed.dts)).collect();
+    assert_eq!(classes, [(Class::VideoHeader, 0), (Class::AudioHeader, 0), (Class::Key, 0)]);
+    assert_eq!(world.newest(), 1_280);
+    assert_eq!(world.failover.splices(), 0);
+    world.check_monotonic();
+}
+
+#[test]
+fn a_dead_primary_is_followed_by_the_standby_at_a_keyframe_on_the_wall_clock() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode { base: 900_000, ..Encode::new(2) });
+    world.run(5_400);
+    assert_eq!(world.failover.active(), Some(0));
+    world.lose(0, Reason::Eof);
+    world.run(2_000);
+    assert_eq!(world.failover.active(), Some(1));
+    // The next keyframe was due within 900 ms and was waited for.
+    assert_eq!(world.splices, [("eof", 5_380, 6_000)]);
+    assert_eq!(world.newest(), 7_380, "no latency is added");
+    assert_eq!(world.headers()[2..], [(Class::VideoHeader, 6_000), (Class::AudioHeader, 6_000)]);
+    world.check_monotonic();
+}
+
+#[test]
+fn the_newest_keyframe_after_the_last_tag_is_taken_when_there_is_one() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode::new(2));
+    world.run(4_600);
+    world.feeds[0] = None;
+    world.run(1_100);
+    assert_eq!(world.splices, [("no_bytes", 4_580, 5_000)], "silence for 1 s, its keyframe is 600 ms old");
+    world.run(1_000);
+    assert_eq!(world.newest(), 6_680);
+    assert!(world.done.contains(&"Restart(0, NoBytes)".to_owned()));
+    world.check_monotonic();
+}
+
+#[test]
+fn repeated_splices_add_no_latency() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode::new(2));
+    world.run(3_100);
+    for round in 0..10 {
+        let dying = round % 2;
+        world.lose(dying, Reason::Connect);
+        world.run(1_700);
+        world.connect(dying, Encode::new(dying as u8 + 1));
+        world.run(1_300);
+    }
+    assert_eq!(world.failover.splices(), 10);
+    assert!((world.newest() - world.now).abs() <= 60, "{} at {}", world.newest(), world.now);
+    world.check_monotonic();
+}
+
+#[test]
+fn without_a_keyframe_due_the_newest_before_the_cut_is_repeated() {
+    // One keyframe in the standby's ring, 2 s old, and none expected.
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(2_000);
+    world.connect(1, Encode::new(2));
+    world.run(20);
+    let sparse = Encode { name: 2, base: 0, audio: true, video: false };
+    world.feeds[1] = Some(sparse);
+    world.run(1_500);
+    world.lose(0, Reason::Eof);
+    world.run(500);
+    assert_eq!(world.splices.len(), 1);
+    let (_, before, after) = world.splices[0];
+    assert_eq!(after - before, 40);
+    world.check_monotonic();
+}
+
+#[test]
+fn the_same_input_comes_back_without_its_timestamps_showing() {
+    let mut world = World::new(policy(), &[Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(4_300);
+    world.lose(0, Reason::Connect);
+    world.run(2_500);
+    assert_eq!(world.failover.phase(), Phase::Holding);
+    world.connect(0, Encode { base: -3_000, ..Encode::new(1) });
+    world.run(2_000);
+    assert_eq!(world.failover.phase(), Phase::Running);
+    assert_eq!(world.headers().len(), 2, "their bytes have not changed");
+    assert!((world.newest() - world.now).abs() <= 60);
+    assert_eq!(world.failover.inputs()[0].counters().reconnects, 1);
+    world.check_monotonic();
+}
+
+#[test]
+fn the_selected_input_gets_its_chance_at_the_start() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(1, Encode::new(2));
+    world.run(900);
+    assert_eq!(world.failover.active(), None);
+    world.run(200);
+    assert_eq!(world.failover.active(), Some(1), "stall_timeout without the first");
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(1, Encode::new(2));
+    world.lose(0, Reason::HttpStatus);
+    world.run(100);
+    assert_eq!(world.failover.active(), Some(1), "the first has failed");
+}
+
+#[test]
+fn a_return_needs_health_for_revert_after_and_happens_at_a_keyframe() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode::new(2));
+    world.run(3_000);
+    world.lose(0, Reason::Eof);
+    world.run(2_000);
+    world.connect(0, Encode::new(1));
+    world.run(29_900);
+    assert_eq!(world.failover.active(), Some(1));
+    world.run(1_200);
+    assert_eq!(world.failover.active(), Some(0));
+    assert_eq!(world.splices[1].0, "revert");
+    assert_eq!(world.splices[1].2 % 1_000, 0);
+    assert!(world.largest_gap() <= 1_000);
+    world.check_monotonic();
+}
+
+#[test]
+fn reverts_are_limited_and_losses_are_not() {
+    let limited = FailoverPolicy {
+        revert_after: Duration::from_secs(1),
+        min_dwell: Duration::from_secs(1),
+        max_reverts: Rate { count: 2, window: Duration::from_secs(600) },
+        ..policy()
+    };
+    let mut world = World::new(limited, &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode::new(2));
+    world.run(2_000);
+    for _ in 0..4 {
+        world.lose(0, Reason::Eof);
+        world.run(1_500);
+        world.connect(0, Encode::new(1));
+        world.run(4_000);
+    }
+    assert_eq!(world.splices.iter().filter(|splice| splice.0 == "revert").count(), 2);
+    assert_eq!(world.failover.active(), Some(1));
+    assert!(world.states.iter().any(|(_, detail)| detail.contains("max_reverts")));
+}
+
+#[test]
+fn manual_stays_until_a_switch_and_a_switch_waits_for_its_input() {
+    let manual = FailoverPolicy { revert: Revert::Manual, ..policy() };
+    let mut world = World::new(manual, &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(3_000);
+    let now = world.instant();
+    world.failover.switch(1, now);
+    assert_eq!((world.failover.selected(), world.failover.active()), (1, Some(0)));
+    world.run(1_000);
+    world.connect(1, Encode::new(2));
+    world.run(1_300);
+    assert_eq!(world.failover.active(), Some(1));
+    assert_eq!(world.splices[0].0, "manual");
+    world.lose(1, Reason::Eof);
+    world.run(1_500);
+    world.connect(1, Encode::new(2));
+    world.run(60_000);
+    assert_eq!(world.failover.active(), Some(0), "no return by itself");
+}
+
+#[test]
+fn soft_trouble_leaves_the_input_only_for_a_better_one() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(3_000);
+    world.feeds[0] = Some(Encode { audio: false, ..Encode::new(1) });
+    world.run(5_000);
+    assert_eq!(world.failover.active(), Some(0));
+    assert_eq!(world.failover.input_state(0, world.instant()), "stalled");
+    assert_eq!(world.states.iter().filter(|(reason, _)| *reason == "no_audio").count(), 1, "told once");
+    world.connect(1, Encode::new(2));
+    world.run(2_000);
+    assert_eq!(world.failover.active(), Some(1));
+    assert_eq!(world.splices[0].0, "no_audio");
+}
+
+#[test]
+fn inter_frames_without_a_keyframe_never_begin_the_programme() {
+    let quick = FailoverPolicy { keyframe_overdue: Duration::from_secs(3), ..policy() };
+    let mut world = World::new(quick, &[Pull, Pull]);
+    for input in 0..2 {
+        world.report(input, Report::Connected);
+        world.report(input, Report::Bytes(10));
+    }
+    for header in Encode::new(1).headers() {
+        world.report(0, Report::Tag(header));
+    }
+    for slot in 0..220 {
+        world.now = slot * 20;
+        world.report(0, Report::Bytes(10));
+        world.report(1, Report::Bytes(10));
+        for tag in Encode::new(1).slot(world.now).into_iter().filter(|tag| tag.class() != Class::Key) {
+            world.report(0, Report::Tag(tag));
+        }
+        world.report(1, Report::Tag(tag(Kind::Script, 0, vec![])));
+    }
+    assert!(world.media().next().is_none());
+    world.connect(1, Encode::new(2));
+    world.run(1_000);
+    assert_eq!(world.failover.active(), Some(1));
+    assert_eq!(world.media().next().unwrap().class, Class::Key);
+}
+
+#[test]
+fn audio_alone_begins_after_three_seconds() {
+    let mut world = World::new(policy(), &[Pull]);
+    world.connect(0, Encode { video: false, ..Encode::new(1) });
+    world.run(2_900);
+    assert!(world.media().next().is_none());
+    world.run(300);
+    assert_eq!(world.media().next().unwrap().class, Class::Audio);
+}
+
+#[test]
+fn a_hold_ends_the_sessions_and_the_programme_comes_back() {
+    let short = FailoverPolicy { hold: Duration::from_secs(5), ..policy() };
+    let mut world = World::new(short, &[Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(3_000);
+    world.lose(0, Reason::Eof);
+    world.run(4_900);
+    assert_eq!(world.failover.phase(), Phase::Holding);
+    world.run(200);
+    assert_eq!(world.failover.phase(), Phase::Starting);
+    assert_eq!(world.done.iter().filter(|done| *done == "EndSessions").count(), 1);
+    world.connect(0, Encode::new(1));
+    world.run(1_500);
+    assert_eq!(world.failover.phase(), Phase::Running);
+    world.check_monotonic();
+}
+
+#[test]
+fn a_standby_vod_plays_when_it_is_needed_and_goes_back_to_its_start() {
+    let mut world = World::new(FailoverPolicy { revert_after: Duration::from_secs(2), ..policy() }, &[Pull, Vod]);
+    world.report(1, Report::Ready);
+    world.connect(0, Encode::new(1));
+    world.run(3_000);
+    assert_eq!(world.failover.input_state(1, world.instant()), "standby");
+    assert!(!world.done.contains(&"Play(1)".to_owned()));
+    world.lose(0, Reason::Eof);
+    assert!(world.done.contains(&"Play(1)".to_owned()));
+    world.connect(1, Encode::new(9));
+    world.run(1_000);
+    assert_eq!(world.failover.active(), Some(1));
+    world.connect(0, Encode::new(1));
+    world.run(15_000);
+    assert_eq!(world.failover.active(), Some(0));
+    assert!(world.done.contains(&"Restart(1, Revert)".to_owned()));
+    world.check_monotonic();
+}
+
+#[test]
+fn the_end_of_the_only_vod_finishes_the_relay() {
+    let mut world = World::new(policy(), &[Vod]);
+    world.report(0, Report::Ready);
+    assert!(world.done.contains(&"Play(0)".to_owned()));
+    world.connect(0, Encode::new(1));
+    world.run(2_000);
+    world.feeds[0] = None;
+    world.report(0, Report::Ended);
+    assert_eq!(world.failover.phase(), Phase::Finished);
+    assert_eq!(world.done.iter().filter(|done| *done == "Finish").count(), 1);
+}
+
+#[test]
+fn cold_inputs_connect_when_they_are_needed() {
+    let cold = FailoverPolicy { standby: crate::Standby::Cold, ..policy() };
+    let mut world = World::new(cold, &[Pull, Pull, Push]);
+    assert_eq!(world.done, ["Start(0)", "Start(2)"]);
+    world.connect(0, Encode::new(1));
+    world.run(2_000);
+    world.lose(0, Reason::Eof);
+    assert_eq!(world.done[2..], ["Start(1)"]);
+    world.connect(1, Encode::new(2));
+    world.run(2_000);
+    assert_eq!(world.failover.active(), Some(1));
+}
+
+#[test]
+fn on_fault_failover_leaves_for_a_single_fault() {
+    let timeline = TimelinePolicy { on_fault: OnFault::Failover, ..TimelinePolicy::default() };
+    let mut world = World::with_timeline(policy(), &timeline, &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.connect(1, Encode::new(2));
+    world.run(3_000);
+    world.feeds[0] = Some(Encode { base: -2_000, ..Encode::new(1) });
+    world.run(1_500);
+    assert_eq!(world.failover.active(), Some(1));
+    assert_eq!(world.splices[0].0, "dts_faults");
+    world.check_monotonic();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_three_inputs_do_no_track_goes_back_and_both_share_one_offset(
+        steps in proptest::collection::vec((0usize..3, 0u8..6, -90_000i64..90_000, 1i64..60), 1..40)
+    ) {
+        let mut world = World::new(policy(), &[Pull, Pull, Push]);
+        for (input, what, shift, slots) in steps {
+            let name = input as u8 + 1;
+            match what {
+                0 => world.lose(input, Reason::Connect),
+                1 => world.feeds[input] = None,
+                2 => if let Some(encode) = &mut world.feeds[input] { encode.base += shift; },
+                _ => if world.feeds[input].is_none() { world.connect(input, Encode { base: shift, ..Encode::new(name) }); },
+            }
+            world.run(slots * 20);
+        }
+        world.check_monotonic();
+        // Between two changes of the offset, audio and video of one moment carry the same DTS.
+        let mut video: Option<(u8, i64, i64)> = None;
+        for placed in world.media() {
+            let (source, number) = (placed.body[placed.body.len() - 9], &placed.body[placed.body.len() - 8..]);
+            let at = i64::from_be_bytes(number.try_into().unwrap()) * 20;
+            if placed.class == Class::Audio {
+                if let Some((name, slot, dts)) = video
+                    && (name, slot) == (source, at)
+                {
+                    prop_assert!((placed.dts - dts).abs() <= 100, "audio {} video {dts}", placed.dts);
+                }
+            } else {
+                video = Some((source, at, placed.dts));
+            }
+        }
+    }
+}

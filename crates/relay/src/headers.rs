@@ -1,0 +1,77 @@
+//! What a decoder needs before the first frame: metadata and sequence headers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flv::Class;
+
+/// The newest metadata and sequence headers of a stream, as tag bodies. They own their bytes: a slice would keep the
+/// whole read buffer alive for as long as the header is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderSet {
+    /// The body of the newest onMetaData tag.
+    pub metadata: Option<Bytes>,
+    /// The body of the newest video sequence header.
+    pub video: Option<Bytes>,
+    /// The body of the newest audio sequence header.
+    pub audio: Option<Bytes>,
+}
+
+impl HeaderSet {
+    pub(crate) fn slot(&mut self, class: Class) -> Option<&mut Option<Bytes>> {
+        match class {
+            Class::Metadata => Some(&mut self.metadata),
+            Class::VideoHeader => Some(&mut self.video),
+            Class::AudioHeader => Some(&mut self.audio),
+            _ => None,
+        }
+    }
+}
+
+/// Follows one stream's headers. Snapshots are shared, so that every tag can carry the set that was in force with it.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    current: Arc<HeaderSet>,
+}
+
+impl Headers {
+    /// Takes note of a header tag; true when its bytes differ from those in force. Other classes change nothing.
+    pub fn observe(&mut self, class: Class, body: &[u8]) -> bool {
+        let mut set = HeaderSet::clone(&self.current);
+        let Some(slot) = set.slot(class) else { return false };
+        if slot.as_deref() == Some(body) {
+            return false;
+        }
+        *slot = Some(Bytes::copy_from_slice(body));
+        self.current = Arc::new(set);
+        true
+    }
+
+    /// The set in force.
+    pub fn current(&self) -> &Arc<HeaderSet> {
+        &self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changed_bytes_make_a_new_set() {
+        let mut headers = Headers::default();
+        assert!(headers.observe(Class::VideoHeader, b"avc 1"));
+        let first = Arc::clone(headers.current());
+        assert!(!headers.observe(Class::VideoHeader, b"avc 1"));
+        assert!(Arc::ptr_eq(&first, headers.current()));
+        assert!(headers.observe(Class::VideoHeader, b"avc 2"));
+        assert_eq!(first.video.as_deref(), Some(&b"avc 1"[..]), "a snapshot stays as it was");
+    }
+
+    #[test]
+    fn media_is_no_header() {
+        let mut headers = Headers::default();
+        assert!(!headers.observe(Class::Key, b"\x17\x01"));
+        assert_eq!(**headers.current(), HeaderSet::default());
+    }
+}

@@ -1,0 +1,334 @@
+//! One input as the decisions see it: its connection, its repaired line, its newest tags.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use flv::{Class, Kind, Tag, amf0};
+
+use crate::{
+    anchor::Anchor,
+    fault::{Fault, FaultCounts, FaultKind, Reason},
+    headers::Headers,
+    health::{Health, Tracks, Trouble},
+    policy::{FailoverPolicy, LogPolicy, OnFault, TimelinePolicy},
+    repair::{Repair, Track},
+    ring::{Held, Ring},
+};
+
+/// How an input comes by its media, as far as decisions depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// relayd connects and reads.
+    Pull,
+    /// A publisher connects to relayd.
+    Push,
+    /// A list of files that plays from its first item whenever the input begins to feed.
+    Vod,
+}
+
+/// Where an input's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Not wanted, or (push) nobody publishes.
+    Idle,
+    /// On the way.
+    Connecting,
+    /// A vod that is opened and validated and waits for its turn.
+    Ready,
+    /// Connected.
+    Up,
+    /// Told to begin anew; its task has not reported yet.
+    Restarting,
+    /// Waiting before the next attempt.
+    Backoff,
+    /// A vod that has played all its loops.
+    Ended,
+}
+
+/// An input's numbers since the relay was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputCounters {
+    /// Bytes received.
+    pub bytes: u64,
+    /// Audio tags received.
+    pub audio_tags: u64,
+    /// Video tags received.
+    pub video_tags: u64,
+    /// Script tags received.
+    pub script_tags: u64,
+    /// Tags without a body, dropped.
+    pub empty_tags: u64,
+    /// Tags dropped because the keyframe or the sequence header that they need had not come before them.
+    pub unstarted_tags: u64,
+    /// End-of-sequence tags, dropped: decoders stop at them, and the programme goes on.
+    pub sequence_ends: u64,
+    /// Script tags dropped: not onMetaData, or not sound AMF0.
+    pub dropped_scripts: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+}
+
+/// One input's state. Its task reports events; [`Failover`](crate::Failover) owns it.
+#[derive(Debug)]
+pub struct Input {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its kind.
+    pub kind: InputKind,
+    pub(crate) link: Link,
+    pub(crate) ring: Ring,
+    pub(crate) anchor: Anchor,
+    pub(crate) counters: InputCounters,
+    pub(crate) faults: FaultCounts,
+    /// It has failed at least once since it was wanted.
+    pub(crate) has_failed: bool,
+    /// Its task has been told to connect.
+    pub(crate) wanted: bool,
+    /// A vod that was told to play.
+    pub(crate) playing: bool,
+    /// The trouble last told, so that it is told once.
+    pub(crate) told: Option<Reason>,
+    epoch: Instant,
+    timeline: TimelinePolicy,
+    repair: Repair,
+    headers: Headers,
+    health: Health,
+    ever: Tracks,
+    /// The framing was lost: video waits for a keyframe.
+    broken: bool,
+    has_connected: bool,
+    healthy_since: Option<Instant>,
+    rate: Rate,
+}
+
+/// Bytes per second over the last window of two to four seconds.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    began: Instant,
+    bytes: u64,
+    per_second: f64,
+}
+
+impl Input {
+    pub(crate) fn new(
+        name: String,
+        kind: InputKind,
+        timeline: TimelinePolicy,
+        ring: LogPolicy,
+        epoch: Instant,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            link: Link::Idle,
+            ring: Ring::new(ring),
+            anchor: Anchor::new(epoch),
+            counters: InputCounters::default(),
+            faults: FaultCounts::default(),
+            has_failed: false,
+            wanted: false,
+            playing: false,
+            told: None,
+            epoch,
+            repair: Repair::new(timeline.max_jump),
+            timeline,
+            headers: Headers::default(),
+            health: Health::new(epoch),
+            ever: Tracks::default(),
+            broken: false,
+            has_connected: false,
+            healthy_since: None,
+            rate: Rate { began: epoch, bytes: 0, per_second: 0.0 },
+        }
+    }
+
+    /// A new connection: a new line, no memory of the tags before.
+    pub(crate) fn connected(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.has_connected, true) {
+            self.counters.reconnects += 1;
+        }
+        self.link = Link::Up;
+        self.ring.clear();
+        self.anchor = Anchor::new(self.epoch);
+        self.repair = Repair::new(self.timeline.max_jump);
+        self.headers = Headers::default();
+        self.health = Health::new(now);
+        self.broken = false;
+        self.told = None;
+        self.healthy_since = Some(now);
+        self.rate = Rate { began: now, bytes: 0, per_second: 0.0 };
+    }
+
+    /// The connection is gone.
+    pub(crate) fn disconnected(&mut self, link: Link) {
+        self.link = link;
+        self.ring.clear();
+        self.playing = false;
+        self.healthy_since = None;
+        self.told = None;
+    }
+
+    pub(crate) fn received(&mut self, bytes: u64, now: Instant) {
+        self.counters.bytes += bytes;
+        self.health.bytes(now);
+        self.rate.bytes += bytes;
+        let passed = now.saturating_duration_since(self.rate.began);
+        if passed >= RATE_WINDOW {
+            let per_second = self.rate.bytes as f64 / passed.as_secs_f64();
+            self.rate = Rate { began: now, bytes: 0, per_second };
+        }
+    }
+
+    /// Takes a tag in; media lands in the ring. Returns a fault to be told.
+    pub(crate) fn observe(&mut self, tag: Tag, now: Instant) -> Option<Fault> {
+        let class = tag.class();
+        self.health.tag(now);
+        match tag.kind {
+            Kind::Audio => self.counters.audio_tags += 1,
+            Kind::Video => self.counters.video_tags += 1,
+            Kind::Script => self.counters.script_tags += 1,
+        }
+        match class {
+            Class::Empty => self.counters.empty_tags += 1,
+            Class::Script => self.counters.dropped_scripts += 1,
+            // A body that some platform's parser would choke on is not handed on.
+            Class::Metadata if amf0::scan(&tag.body, &amf0::Limits::default()).is_err() => {
+                self.counters.dropped_scripts += 1;
+            }
+            Class::Metadata | Class::VideoHeader | Class::AudioHeader => {
+                self.headers.observe(class, &tag.body);
+            }
+            Class::VideoEnd => self.counters.sequence_ends += 1,
+            Class::Key | Class::Inter | Class::Disposable | Class::VideoOther => {
+                return self.media(Track::Video, class, tag, now);
+            }
+            Class::Audio => return self.media(Track::Audio, class, tag, now),
+        }
+        None
+    }
+
+    fn media(&mut self, track: Track, class: Class, tag: Tag, now: Instant) -> Option<Fault> {
+        match track {
+            Track::Audio => self.ever.audio = true,
+            Track::Video => self.ever.video = true,
+        }
+        let placed = self.repair.place(track, tag.timestamp, now);
+        let decodable = class != Class::Key || self.headers.current().video.is_some() || !needs_header(&tag);
+        let class_seen = if decodable { class } else { Class::Inter };
+        self.health.media(track, class_seen, placed.dts, now);
+        self.anchor.observe(placed.dts, now);
+        if placed.wrapped {
+            self.faults.add(FaultKind::Wrap);
+        }
+        if let Some(fault) = placed.fault {
+            self.count_fault(fault.kind, now);
+        }
+        if track == Track::Video && class_seen == Class::Key {
+            self.broken = false;
+        }
+        if track == Track::Video && (self.broken || !decodable) {
+            self.counters.unstarted_tags += 1;
+        } else {
+            let headers = Arc::clone(self.headers.current());
+            self.ring.push(Held { track, class, dts: placed.dts, arrived: now, body: tag.body, headers });
+        }
+        placed.fault
+    }
+
+    /// The framing was lost and found again: inter frames refer to frames that are gone.
+    pub(crate) fn resynced(&mut self, now: Instant) {
+        self.broken = true;
+        self.count_fault(FaultKind::Resync, now);
+    }
+
+    fn count_fault(&mut self, kind: FaultKind, now: Instant) {
+        self.faults.add(kind);
+        let leave = self.timeline.on_fault == OnFault::Failover && kind != FaultKind::Repeat;
+        self.health.fault(self.timeline.fault_limit, leave, now);
+    }
+
+    /// What is wrong with the connection, if there is one. A vod is paced by relayd itself and has no trouble.
+    pub(crate) fn trouble(&mut self, policy: &FailoverPolicy, now: Instant) -> Option<Trouble> {
+        if self.link != Link::Up || self.kind == InputKind::Vod {
+            return None;
+        }
+        let trouble = self.health.trouble(policy, self.ever, now);
+        match trouble {
+            Some(_) => self.healthy_since = None,
+            None => self.healthy_since = self.healthy_since.or(Some(now)),
+        }
+        trouble
+    }
+
+    /// The ring has a place to begin: a keyframe, or audio when three seconds brought no video.
+    pub(crate) fn entry_point(&self, now: Instant) -> Option<u64> {
+        if self.link != Link::Up {
+            return None;
+        }
+        let key = self.ring.newest_first().find(|(_, held)| held.class == Class::Key);
+        key.map(|(number, _)| number).or_else(|| {
+            let audio_only = self.is_audio_only(now);
+            self.ring
+                .newest_first()
+                .find(|(_, held)| audio_only && held.track == Track::Audio)
+                .map(|(number, _)| number)
+        })
+    }
+
+    /// Three seconds have brought audio and no video.
+    pub(crate) fn is_audio_only(&self, now: Instant) -> bool {
+        !self.health.has_video() && now.saturating_duration_since(self.health.since()) >= AUDIO_ONLY
+    }
+
+    /// It could feed, or (vod) could be told to.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.link == Link::Ready || self.entry_point(now).is_some()
+    }
+
+    /// Usable, and without trouble since when.
+    pub(crate) fn healthy_since(&self, now: Instant) -> Option<Instant> {
+        match self.link {
+            Link::Ready => Some(self.epoch),
+            _ if self.is_usable(now) => self.healthy_since,
+            _ => None,
+        }
+    }
+
+    /// When the next keyframe is due.
+    pub(crate) fn next_key(&self) -> Option<Instant> {
+        self.health.next_key()
+    }
+
+    /// The usual distance of keyframes in ms, once two have come.
+    pub fn gop_ms(&self) -> Option<u64> {
+        self.health.gop().map(|gop| u64::try_from(gop.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Bits per second received lately.
+    pub fn bitrate(&self) -> u64 {
+        if self.link == Link::Up { (self.rate.per_second * 8.0) as u64 } else { 0 }
+    }
+
+    /// Its numbers.
+    pub fn counters(&self) -> &InputCounters {
+        &self.counters
+    }
+
+    /// Its faults.
+    pub fn faults(&self) -> &FaultCounts {
+        &self.faults
+    }
+}
+
+/// Codecs whose frames say nothing without a sequence header.
+fn needs_header(tag: &Tag) -> bool {
+    use flv::codec::VideoCodec::{Av1, Avc, Hevc, HevcLegacy, Vvc};
+    flv::codec::video(&tag.body).is_some_and(|peek| matches!(peek.codec, Avc | Hevc | HevcLegacy | Av1 | Vvc))
+}
+
+/// This long without video makes a stream an audio stream.
+const AUDIO_ONLY: Duration = Duration::from_secs(3);
+/// The bitrate is a mean over at least this long.
+const RATE_WINDOW: Duration = Duration::from_secs(2);

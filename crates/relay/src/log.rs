@@ -1,0 +1,244 @@
+//! The bounded ring of entries that outputs read.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use flv::Class;
+use rtmp::wire::{Track, WireForm};
+
+use crate::policy::LogPolicy;
+
+/// A tag on the programme's timeline, ready for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What the tag is. Metadata and sequence headers come only when their bytes have changed.
+    pub class: Class,
+    /// The programme's DTS in ms.
+    pub dts: i64,
+    /// The tag's body.
+    pub body: Bytes,
+}
+
+/// One tag in the log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the tag is.
+    pub class: Class,
+    /// The programme's DTS in ms.
+    pub dts: i64,
+    /// When it came into the log: lag counts from here.
+    pub arrived: Instant,
+    /// Its RTMP bytes, shared by every output.
+    pub wire: WireForm,
+    /// The headers in force, on entries where an output may begin.
+    pub headers: Option<Arc<HeaderForms>>,
+    /// It is a sequence header other than the one before it.
+    pub replaces_header: bool,
+    /// Bytes of all entries before this one since the log began.
+    offset: u64,
+}
+
+/// The headers in force at some entry, in wire form.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderForms {
+    /// onMetaData.
+    pub metadata: Option<WireForm>,
+    /// The video sequence header.
+    pub video: Option<WireForm>,
+    /// The audio sequence header.
+    pub audio: Option<WireForm>,
+}
+
+impl HeaderForms {
+    /// Those there are, in the order in which a session begins.
+    pub fn iter(&self) -> impl Iterator<Item = &WireForm> {
+        [&self.metadata, &self.video, &self.audio].into_iter().flatten()
+    }
+}
+
+/// The programme's newest tags, numbered; bounded by bytes and by media time, whichever is reached first.
+///
+/// Writing never waits for a reader. Each entry's wire form is made here, once: its header carries the delta to the
+/// entry before it on the same track.
+#[derive(Debug)]
+pub struct Log {
+    policy: LogPolicy,
+    entries: VecDeque<Entry>,
+    first: u64,
+    written: u64,
+    last: [Option<i64>; 3],
+    headers: Arc<HeaderForms>,
+    has_video: bool,
+    newest_key: Option<u64>,
+    /// A keyframe has left the log before the next one came.
+    gop_does_not_fit: bool,
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new(policy: LogPolicy) -> Self {
+        Self {
+            policy,
+            entries: VecDeque::new(),
+            first: 0,
+            written: 0,
+            last: [None; 3],
+            headers: Arc::default(),
+            has_video: false,
+            newest_key: None,
+            gop_does_not_fit: false,
+        }
+    }
+
+    /// Appends a tag and lets go of what exceeds the bounds.
+    pub fn push(&mut self, placed: &Placed, now: Instant) {
+        let Some(track) = track_of(placed.class) else { return };
+        let last = &mut self.last[index(track)];
+        let wire = match track {
+            Track::Data => WireForm::new(track, placed.dts, *last, &[SET_DATA_FRAME, &placed.body]),
+            Track::Audio | Track::Video => WireForm::new(track, placed.dts, *last, &[&placed.body]),
+        };
+        *last = Some(placed.dts);
+        let replaces_header = self.note_header(placed.class, &wire);
+
+        let number = self.end();
+        if placed.class == Class::Key {
+            self.newest_key = Some(number);
+            self.has_video = true;
+        }
+        let is_entry_point = placed.class == Class::Key || (placed.class == Class::Audio && !self.has_video);
+        let headers = is_entry_point.then(|| Arc::clone(&self.headers));
+        let offset = self.written;
+        self.written += wire.bytes_len() as u64;
+        self.entries.push_back(Entry {
+            class: placed.class,
+            dts: placed.dts,
+            arrived: now,
+            wire,
+            headers,
+            replaces_header,
+            offset,
+        });
+        self.trim(placed.dts);
+    }
+
+    /// Takes note of a header; true when it is a sequence header that takes another's place.
+    fn note_header(&mut self, class: Class, wire: &WireForm) -> bool {
+        let mut headers = HeaderForms::clone(&self.headers);
+        let slot = match class {
+            Class::Metadata => &mut headers.metadata,
+            Class::VideoHeader => &mut headers.video,
+            Class::AudioHeader => &mut headers.audio,
+            _ => return false,
+        };
+        let replaces = slot.replace(wire.clone()).is_some() && class != Class::Metadata;
+        self.headers = Arc::new(headers);
+        replaces
+    }
+
+    fn trim(&mut self, newest: i64) {
+        let max_time = i64::try_from(self.policy.max_time.as_millis()).unwrap_or(i64::MAX);
+        while let Some(oldest) = self.entries.front() {
+            if self.bytes() <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
+                break;
+            }
+            if self.newest_key == Some(self.first) {
+                self.newest_key = None;
+                self.gop_does_not_fit = true;
+            }
+            self.entries.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Forgets every entry, so that nobody begins with media from before a hold that has ended. Numbers go on.
+    pub fn clear(&mut self) {
+        self.first = self.end();
+        self.entries.clear();
+        self.newest_key = None;
+        self.has_video = false;
+    }
+
+    /// The number of the oldest entry held.
+    pub fn start(&self) -> u64 {
+        self.first
+    }
+
+    /// The number that the next entry gets.
+    pub fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// The entry of that number, while it is held.
+    pub fn get(&self, number: u64) -> Option<&Entry> {
+        let index = number.checked_sub(self.first)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// Where an output begins: the newest keyframe, or the newest audio of a programme without video.
+    pub fn entry_point(&self) -> Option<u64> {
+        if self.has_video {
+            return self.newest_key;
+        }
+        let newest = self.entries.iter().rposition(|entry| entry.class == Class::Audio)?;
+        Some(self.first + newest as u64)
+    }
+
+    /// The newest keyframe held.
+    pub fn newest_key(&self) -> Option<u64> {
+        self.newest_key
+    }
+
+    /// True once, when a keyframe has left the log before the next one came: joiners find no place to begin.
+    pub fn take_gop_warning(&mut self) -> bool {
+        self.newest_key.is_none() && std::mem::take(&mut self.gop_does_not_fit)
+    }
+
+    /// Bytes between the start of that entry and the end of the log.
+    pub fn bytes_from(&self, number: u64) -> u64 {
+        self.get(number).map_or(0, |entry| self.written - entry.offset)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.entries.front().map_or(0, |oldest| usize::try_from(self.written - oldest.offset).unwrap_or(usize::MAX))
+    }
+
+    /// Media time held.
+    pub fn span(&self) -> Duration {
+        match (self.entries.front(), self.entries.back()) {
+            (Some(oldest), Some(newest)) => Duration::from_millis((newest.dts - oldest.dts).max(0).unsigned_abs()),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// The track of a class that is relayed at all.
+fn track_of(class: Class) -> Option<Track> {
+    match class {
+        Class::Key | Class::Inter | Class::Disposable | Class::VideoHeader | Class::VideoOther | Class::VideoEnd => {
+            Some(Track::Video)
+        }
+        Class::Audio | Class::AudioHeader => Some(Track::Audio),
+        Class::Metadata => Some(Track::Data),
+        Class::Empty | Class::Script => None,
+    }
+}
+
+fn index(track: Track) -> usize {
+    match track {
+        Track::Video => 0,
+        Track::Audio => 1,
+        Track::Data => 2,
+    }
+}
+
+/// AMF0 string "@setDataFrame": an RTMP server takes metadata only behind it.
+pub const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+
+fn placed(class: Class, dts: i64, len: usize) -> Placed {
+    Placed { class, dts, body: Bytes::from(vec![7; len]) }
+}
+
+fn log(max_bytes: usize) -> Log {
+    Log::new(LogPolicy { max_time: Duration::from_secs(10), max_bytes })
+}
+
+#[test]
+fn time_and_bytes_bound_it() {
+    let now = Instant::now();
+    let mut log = log(100_000);
+    for n in 0..500 {
+        log.push(&placed(if n % 25 == 0 { Class::Key } else { Class::Inter }, n * 40, 100), now);
+    }
+    assert_eq!(log.span(), Duration::from_secs(10));
+    assert_eq!(log.end(), 500);
+    log.push(&placed(Class::Inter, 20_000, 99_000), now);
+    assert!(log.bytes() <= 100_000);
+}
+
+#[test]
+fn an_output_begins_at_the_newest_keyframe_with_the_headers_of_its_time() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    log.push(&placed(Class::VideoHeader, 0, 10), now);
+    log.push(&placed(Class::Key, 0, 10), now);
+    log.push(&placed(Class::Audio, 5, 10), now);
+    assert_eq!(log.entry_point(), Some(1));
+    log.push(&placed(Class::VideoHeader, 40, 11), now);
+    log.push(&placed(Class::Key, 40, 10), now);
+    log.push(&placed(Class::VideoHeader, 80, 12), now);
+    let entry = log.get(log.entry_point().unwrap()).unwrap();
+    let headers: Vec<_> = entry.headers.as_ref().unwrap().iter().map(WireForm::payload_len).collect();
+    assert_eq!((entry.dts, headers), (40, vec![11]));
+}
+
+#[test]
+fn only_a_header_that_takes_anothers_place_is_a_change() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    for class in [Class::VideoHeader, Class::AudioHeader, Class::VideoHeader, Class::Metadata, Class::Metadata] {
+        log.push(&placed(class, 0, 10), now);
+    }
+    let changes: Vec<_> = (0..5).map(|n| log.get(n).unwrap().replaces_header).collect();
+    assert_eq!(changes, [false, false, true, false, false]);
+}
+
+#[test]
+fn a_gop_that_does_not_fit_leaves_no_place_to_begin_and_warns_once() {
+    let now = Instant::now();
+    let mut log = log(5_000);
+    log.push(&placed(Class::Key, 0, 1_000), now);
+    for n in 1..10 {
+        log.push(&placed(Class::Inter, n * 40, 1_000), now);
+    }
+    assert_eq!(log.entry_point(), None);
+    assert!(log.take_gop_warning());
+    assert!(!log.take_gop_warning());
+    log.push(&placed(Class::Key, 400, 1_000), now);
+    assert_eq!(log.entry_point(), Some(10));
+}
+
+#[test]
+fn audio_alone_begins_at_the_newest_audio() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    log.push(&placed(Class::AudioHeader, 0, 4), now);
+    log.push(&placed(Class::Audio, 0, 10), now);
+    log.push(&placed(Class::Audio, 23, 10), now);
+    assert_eq!(log.entry_point(), Some(2));
+    assert!(log.get(2).unwrap().headers.as_ref().unwrap().audio.is_some());
+}
+
+#[test]
+fn metadata_is_kept_to_the_byte_behind_set_data_frame() {
+    let mut log = log(1 << 20);
+    let body = b"\x02\x00\x0aonMetaData\x05";
+    log.push(&Placed { class: Class::Metadata, dts: 0, body: Bytes::from_static(body) }, Instant::now());
+    let sent: Vec<u8> = log.get(0).unwrap().wire.payload().flatten().collect();
+    assert_eq!(sent, [SET_DATA_FRAME, body].concat());
+}
+
+#[test]
+fn clearing_leaves_no_place_to_begin_and_numbers_go_on() {
+    let mut log = log(1 << 20);
+    log.push(&placed(Class::Key, 0, 10), Instant::now());
+    log.clear();
+    assert_eq!((log.entry_point(), log.end()), (None, 1));
+}

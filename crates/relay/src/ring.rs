@@ -1,0 +1,124 @@
+//! The newest media tags of one input.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use flv::Class;
+
+use crate::{headers::HeaderSet, policy::LogPolicy, repair::Track};
+
+/// A media tag on its input's repaired line.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Its track.
+    pub(crate) track: Track,
+    /// Its class; never a header.
+    pub(crate) class: Class,
+    /// Its place on the input's repaired line, in ms.
+    pub(crate) dts: i64,
+    /// When it came.
+    pub(crate) arrived: Instant,
+    /// Its body.
+    pub(crate) body: Bytes,
+    /// The headers in force with it.
+    pub(crate) headers: Arc<HeaderSet>,
+}
+
+/// A bounded ring of an input's tags, addressed by a number that never repeats.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    policy: LogPolicy,
+    held: VecDeque<Held>,
+    first: u64,
+    bytes: usize,
+}
+
+impl Ring {
+    /// An empty ring. Bounded by bytes (bodies plus their bookkeeping) and by media time.
+    pub(crate) fn new(policy: LogPolicy) -> Self {
+        Self { policy, held: VecDeque::new(), first: 0, bytes: 0 }
+    }
+
+    /// Appends a tag and lets go of what exceeds the bounds.
+    pub(crate) fn push(&mut self, held: Held) {
+        self.bytes += cost(&held);
+        let newest = held.dts;
+        self.held.push_back(held);
+        let max_time = i64::try_from(self.policy.max_time.as_millis()).unwrap_or(i64::MAX);
+        while let Some(oldest) = self.held.front() {
+            if self.bytes <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
+                break;
+            }
+            self.bytes -= cost(oldest);
+            self.held.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Forgets everything; numbers go on.
+    pub(crate) fn clear(&mut self) {
+        self.first = self.end();
+        self.held = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// The number of the oldest tag held.
+    pub(crate) fn start(&self) -> u64 {
+        self.first
+    }
+
+    /// The number that the next tag gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.held.len() as u64
+    }
+
+    /// The tag of that number, while it is held.
+    pub(crate) fn get(&self, number: u64) -> Option<&Held> {
+        let index = number.checked_sub(self.first)?;
+        self.held.get(usize::try_from(index).ok()?)
+    }
+
+    /// The tags held, newest first, with their numbers.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (u64, &Held)> {
+        (self.first..self.end()).rev().zip(self.held.iter().rev())
+    }
+}
+
+fn cost(held: &Held) -> usize {
+    held.body.len() + size_of::<Held>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn held(dts: i64, len: usize) -> Held {
+        Held {
+            track: Track::Video,
+            class: Class::Inter,
+            dts,
+            arrived: Instant::now(),
+            body: Bytes::from(vec![0; len]),
+            headers: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn bytes_and_time_bound_it_and_numbers_stay() {
+        let mut ring = Ring::new(LogPolicy { max_time: Duration::from_secs(1), max_bytes: 10_000 });
+        for n in 0..100 {
+            ring.push(held(n * 40, 10));
+        }
+        assert_eq!((ring.start(), ring.end()), (74, 100));
+        assert_eq!(ring.get(99).unwrap().dts, 99 * 40);
+        assert!(ring.get(73).is_none());
+        ring.push(held(100 * 40, 9_000));
+        assert!(ring.bytes <= 10_000);
+        ring.push(held(101 * 40, 20_000));
+        assert_eq!(ring.start(), ring.end(), "a tag beyond the bound is not held at all");
+        ring.clear();
+        assert_eq!(ring.end(), 102);
+    }
+}
