@@ -1,0 +1,282 @@
+//! The configuration for people: what `--check` prints, and what a reload changes. Secrets show as `***`.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use relay::{FailoverPolicy, Flush, LogPolicy, OnFault, OnFormatChange, OnLag, OutputPolicy, Rate, RetryPolicy};
+use relay::{Revert, Standby, TimelinePolicy};
+
+use super::units::Size;
+use super::{Config, InputConfig, InputSource, LogFormat, Loops, OutputConfig, RelayConfig, Secret, VodItem};
+
+impl Config {
+    /// Every resolved value, one per line under the table that it belongs to, in the file's order.
+    pub fn describe(&self) -> String {
+        let tables = self.tables();
+        let lines = |table: &Table| {
+            let facts = table.facts.iter().map(|fact| format!("  {} = {}\n", fact.key, fact.shown));
+            format!("{}\n{}", table.name, facts.collect::<String>())
+        };
+        tables.iter().map(lines).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What differs in `new`, one line each; empty when nothing does. A change that the mask hides is named without
+    /// its values.
+    pub fn changes(&self, new: &Self) -> Vec<String> {
+        let (old, new) = (self.tables(), new.tables());
+        let mut changes = Vec::new();
+        for table in &old {
+            match new.iter().find(|other| other.name == table.name) {
+                Some(other) => changes.extend(table.changes(other)),
+                None => changes.push(format!("{}: removed", table.name)),
+            }
+        }
+        let added = new.iter().filter(|table| old.iter().all(|other| other.name != table.name));
+        changes.extend(added.map(|table| format!("{}: added", table.name)));
+        changes
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        let mut log = Table::new("log".to_owned());
+        log.fact("level", &self.log.level);
+        log.fact(
+            "format",
+            match self.log.format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+        );
+        let mut tables = vec![log];
+        if let Some(admin) = &self.admin {
+            let mut table = Table::new("admin".to_owned());
+            table.fact("listen", admin.listen);
+            let token = admin.token.as_ref().map_or("", Secret::expose);
+            table.hidden("token", if token.is_empty() { "none" } else { "***" }, token);
+            table.fact("hosts", list(&admin.hosts));
+            tables.push(table);
+        }
+        if let Some(ingest) = &self.ingest {
+            let mut table = Table::new("ingest".to_owned());
+            table.fact("listen", ingest.listen);
+            tables.push(table);
+        }
+        for relay in &self.relays {
+            tables.push(relay_table(relay));
+            tables.extend(relay.inputs.iter().map(|input| input_table(&relay.name, input)));
+            tables.extend(relay.outputs.iter().map(|output| output_table(&relay.name, output)));
+        }
+        tables
+    }
+}
+
+/// A part of the configuration that comes and goes as a whole.
+struct Table {
+    name: String,
+    facts: Vec<Fact>,
+}
+
+struct Fact {
+    key: &'static str,
+    shown: String,
+    /// What `shown` masks, to notice a change. Never printed.
+    exact: Vec<u8>,
+}
+
+impl Table {
+    fn new(name: String) -> Self {
+        Self { name, facts: Vec::new() }
+    }
+
+    fn fact(&mut self, key: &'static str, value: impl Display) {
+        self.hidden(key, value, "");
+    }
+
+    fn hidden(&mut self, key: &'static str, shown: impl Display, exact: impl AsRef<[u8]>) {
+        self.facts.push(Fact { key, shown: shown.to_string(), exact: exact.as_ref().to_vec() });
+    }
+
+    fn duration(&mut self, key: &'static str, value: Duration) {
+        self.fact(key, humantime::format_duration(value));
+    }
+
+    fn retry(&mut self, retry: &RetryPolicy) {
+        self.duration("retry.min", retry.min);
+        self.duration("retry.max", retry.max);
+        let never = || "never".to_owned();
+        self.fact(
+            "retry.give_up_after",
+            retry.give_up_after.map_or_else(never, |after| humantime::format_duration(after).to_string()),
+        );
+    }
+
+    fn changes(&self, new: &Self) -> Vec<String> {
+        let old_of = |key: &str| self.facts.iter().find(|fact| fact.key == key);
+        let mut changes = Vec::new();
+        for fact in &new.facts {
+            let Fact { key, shown, exact } = fact;
+            match old_of(key) {
+                Some(old) if old.shown != *shown => {
+                    changes.push(format!("{}: {key}: {} -> {shown}", self.name, old.shown));
+                }
+                Some(old) if old.exact != *exact => changes.push(format!("{}: {key}: changed", self.name)),
+                Some(_) => {}
+                None => changes.push(format!("{}: {key}: {shown}", self.name)),
+            }
+        }
+        changes
+    }
+}
+
+fn relay_table(relay: &RelayConfig) -> Table {
+    let mut table = Table::new(format!("relay {}", relay.name));
+    table.fact("title", format!("{:?}", relay.title));
+    table.fact("autostart", relay.autostart);
+    table.fact("inputs", list(relay.inputs.iter().map(|input| &input.name)));
+    table.fact("outputs", list(relay.outputs.iter().map(|output| &output.id)));
+    let FailoverPolicy {
+        standby,
+        stall_timeout,
+        no_video,
+        no_audio,
+        keyframe_overdue,
+        slow_ratio,
+        exact_wait,
+        revert,
+        revert_after,
+        min_dwell,
+        max_reverts,
+        hold,
+    } = &relay.failover;
+    table.fact(
+        "failover.standby",
+        match standby {
+            Standby::Hot => "hot",
+            Standby::Cold => "cold",
+        },
+    );
+    table.duration("failover.stall_timeout", *stall_timeout);
+    table.duration("failover.no_video", *no_video);
+    table.duration("failover.no_audio", *no_audio);
+    table.duration("failover.keyframe_overdue", *keyframe_overdue);
+    table.fact("failover.slow_ratio", slow_ratio);
+    table.duration("failover.exact_wait", *exact_wait);
+    table.fact(
+        "failover.revert",
+        match revert {
+            Revert::Auto => "auto",
+            Revert::Manual => "manual",
+        },
+    );
+    table.duration("failover.revert_after", *revert_after);
+    table.duration("failover.min_dwell", *min_dwell);
+    table.fact("failover.max_reverts", rate(*max_reverts));
+    table.duration("failover.hold", *hold);
+    let TimelinePolicy { max_jump, on_fault, fault_limit } = &relay.timeline;
+    table.duration("timeline.max_jump", *max_jump);
+    table.fact(
+        "timeline.on_fault",
+        match on_fault {
+            OnFault::Repair => "repair",
+            OnFault::Failover => "failover",
+        },
+    );
+    table.fact("timeline.fault_limit", rate(*fault_limit));
+    let LogPolicy { max_time, max_bytes } = relay.log;
+    table.duration("log.max_time", max_time);
+    table.fact("log.max_bytes", Size(max_bytes as u64));
+    table
+}
+
+fn input_table(relay: &str, input: &InputConfig) -> Table {
+    let mut table = Table::new(format!("relay {relay}, input {}", input.name));
+    match &input.source {
+        InputSource::Pull(pull) => {
+            table.fact("type", "pull");
+            table.hidden("url", &pull.url, pull.url.expose());
+            let names = pull.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+            let exact = pull.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.expose()));
+            table.hidden("headers", list(names), exact.collect::<String>());
+            table.duration("connect_timeout", pull.connect_timeout);
+            table.fact("max_tag_size", Size(pull.max_tag_size.into()));
+            table.retry(&pull.retry);
+        }
+        InputSource::Push(push) => {
+            table.fact("type", "push");
+            let app = push.key.expose().split('/').next().unwrap_or("");
+            table.hidden("key", format!("{app}/{}", push.key), push.key.expose());
+        }
+        InputSource::Vod(vod) => {
+            table.fact("type", "vod");
+            let shown = vod.items.iter().map(|item| match item {
+                VodItem::File(path) => format!("file:{}", path.display()),
+                VodItem::Http(url) => url.to_string(),
+            });
+            let exact = vod.items.iter().map(|item| match item {
+                VodItem::File(path) => format!("{}\n", path.display()),
+                VodItem::Http(url) => format!("{}\n", url.expose()),
+            });
+            table.hidden("urls", list(shown), exact.collect::<String>());
+            table.fact(
+                "loops",
+                match vod.loops {
+                    Loops::Forever => "-1".to_owned(),
+                    Loops::Times(times) => times.to_string(),
+                },
+            );
+            table.duration("connect_timeout", vod.connect_timeout);
+            table.fact("max_tag_size", Size(vod.max_tag_size.into()));
+            table.retry(&vod.retry);
+        }
+    }
+    table
+}
+
+fn output_table(relay: &str, output: &OutputConfig) -> Table {
+    let mut table = Table::new(format!("relay {relay}, output {}", output.id));
+    table.fact("name", format!("{:?}", output.name));
+    let target = &output.target;
+    let exact = [target.tc_url().as_ref(), b"\n", target.key.as_bytes()].concat();
+    table.hidden("url", target, exact);
+    table.fact("enabled", output.enabled);
+    let OutputPolicy { flush, max_lag, max_lag_bytes, on_lag, on_format_change } = output.policy;
+    table.fact(
+        "flush",
+        match flush {
+            Flush::Frame => "frame".to_owned(),
+            Flush::Every(interval) => humantime::format_duration(interval).to_string(),
+        },
+    );
+    table.duration("max_lag", max_lag);
+    table.fact("max_lag_bytes", Size(max_lag_bytes as u64));
+    table.fact(
+        "on_lag",
+        match on_lag {
+            OnLag::Skip => "skip",
+            OnLag::Reconnect => "reconnect",
+        },
+    );
+    table.fact(
+        "on_format_change",
+        match on_format_change {
+            OnFormatChange::Inband => "inband",
+            OnFormatChange::Reconnect => "reconnect",
+        },
+    );
+    table.duration("connect_timeout", output.connect_timeout);
+    table.duration("write_timeout", output.write_timeout);
+    table.retry(&output.retry);
+    let ca_file = output.tls.ca_file.as_ref();
+    table.fact("ca_file", ca_file.map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
+    table.fact("insecure_tls", output.tls.insecure);
+    table.fact("bind", output.bind.map_or_else(|| "any".to_owned(), |address| address.to_string()));
+    table
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+fn rate(rate: Rate) -> String {
+    format!("{}/{}", rate.count, humantime::format_duration(rate.window))
+}

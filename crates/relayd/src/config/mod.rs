@@ -1,0 +1,216 @@
+//! The configuration of the daemon: read from TOML, checked whole, and typed.
+
+mod describe;
+mod error;
+mod raw;
+mod resolve;
+mod source;
+mod units;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::error::{ConfigError, Problem};
+pub use crate::secret::{MediaUrl, Secret};
+
+/// Everything that one configuration file says, with defaults filled in. Its Debug output is masked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file that it was read from, as given on the command line.
+    pub path: PathBuf,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[admin]`; `None` leaves the HTTP side off.
+    pub admin: Option<AdminConfig>,
+    /// `[ingest]`; `None` leaves the RTMP listener off, and then no relay has a push input.
+    pub ingest: Option<IngestConfig>,
+    /// `[[relay]]`, in the file's order; names are unique.
+    pub relays: Vec<RelayConfig>,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`, and the key, token and CA files that it names (relative to its folder).
+    /// `env` looks up environment variables for `"${NAME}"` and `key_env`.
+    pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let invalid = |problems| ConfigError::invalid(path, problems);
+        let (raw, places) = source::read(&text, env).map_err(invalid)?;
+        resolve::resolve(raw, path, &places, env).map_err(invalid)
+    }
+}
+
+/// `[log]`: what is logged to stderr, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A filter of tracing-subscriber: a level, or directives such as `info,relayd=debug`.
+    pub level: String,
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `[admin]`: the HTTP side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Loopback, or anything when there is a token.
+    pub listen: SocketAddr,
+    /// The bearer token, visible ASCII; `None` asks for none.
+    pub token: Option<Secret>,
+    /// Host names accepted besides those of loopback, without ports.
+    pub hosts: Vec<String>,
+}
+
+/// `[ingest]`: the RTMP listener for push inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// `[[relay]]`: one programme.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelayConfig {
+    /// Unique; 1 to 64 characters of `[a-zA-Z0-9._-]`.
+    pub name: String,
+    /// Free text; empty when left out.
+    pub title: String,
+    /// Starts with the daemon.
+    pub autostart: bool,
+    /// The highest priority first; may be empty.
+    pub inputs: Vec<InputConfig>,
+    /// `[relay.failover]`.
+    pub failover: relay::FailoverPolicy,
+    /// `[relay.timeline]`.
+    pub timeline: relay::TimelinePolicy,
+    /// `[relay.log]`.
+    pub log: relay::LogPolicy,
+    /// May be empty.
+    pub outputs: Vec<OutputConfig>,
+}
+
+/// `[[relay.input]]`: where media comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputConfig {
+    /// Unique in the relay.
+    pub name: String,
+    /// Its `type` with the keys of that type.
+    pub source: InputSource,
+}
+
+/// The types of inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputSource {
+    /// An HTTP-FLV stream that is requested.
+    Pull(PullConfig),
+    /// A publisher that comes to the RTMP listener.
+    Push(PushConfig),
+    /// FLV files in a row.
+    Vod(VodConfig),
+}
+
+/// `type = "pull"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullConfig {
+    /// What is requested.
+    pub url: MediaUrl,
+    /// Further request headers; names and values are valid for HTTP, values are ASCII.
+    pub headers: Vec<(String, Secret)>,
+    /// For connecting, TLS and the response's head together.
+    pub connect_timeout: Duration,
+    /// Bytes of one tag's body; a larger one ends the connection.
+    pub max_tag_size: u32,
+    /// Never gives up.
+    pub retry: relay::RetryPolicy,
+}
+
+/// `type = "push"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushConfig {
+    /// `app/stream` without a query; unique in the configuration.
+    pub key: Secret,
+}
+
+/// `type = "vod"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VodConfig {
+    /// At least one, played in order.
+    pub items: Vec<VodItem>,
+    /// How often the whole row is played.
+    pub loops: Loops,
+    /// For connecting, TLS and the response's head of an HTTP item.
+    pub connect_timeout: Duration,
+    /// Bytes of one tag's body.
+    pub max_tag_size: u32,
+    /// Never gives up.
+    pub retry: relay::RetryPolicy,
+}
+
+/// One FLV file of a vod input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VodItem {
+    /// A file of this machine, which need not exist yet; relative paths were resolved against the file's folder.
+    File(PathBuf),
+    /// A file behind HTTP.
+    Http(MediaUrl),
+}
+
+/// How often a vod input plays its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loops {
+    /// Until it is stopped (`-1`).
+    Forever,
+    /// Once, and this many times more.
+    Times(u64),
+}
+
+/// `[[relay.output]]`: one publish target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputConfig {
+    /// Unique in the relay.
+    pub id: String,
+    /// Free text; empty when left out.
+    pub name: String,
+    /// Server, app and key; unique among the enabled outputs of the configuration.
+    pub target: rtmp::url::Target,
+    /// A disabled output is known but not connected.
+    pub enabled: bool,
+    /// How it reads the log.
+    pub policy: relay::OutputPolicy,
+    /// For connecting, TLS and the RTMP handshake up to the publish reply, each.
+    pub connect_timeout: Duration,
+    /// Without progress on the socket for this long it reconnects.
+    pub write_timeout: Duration,
+    /// How it comes back.
+    pub retry: relay::RetryPolicy,
+    /// For `rtmps://`.
+    pub tls: OutputTls,
+    /// The local address that it connects from.
+    pub bind: Option<IpAddr>,
+}
+
+/// How the server of an `rtmps://` output is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OutputTls {
+    /// PEM certificates trusted besides the system's; held at least one when the configuration was read.
+    pub ca_file: Option<PathBuf>,
+    /// Any certificate passes.
+    pub insecure: bool,
+}
+
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const INGEST_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
+/// The default of inputs and outputs alike.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

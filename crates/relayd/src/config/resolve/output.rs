@@ -1,0 +1,157 @@
+//! `[[relay.output]]`
+
+use std::ops::Range;
+use std::time::Duration;
+
+use relay::{Flush, OutputPolicy, RetryPolicy};
+use rtmp::url::Target;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use toml::Spanned;
+
+use super::Resolver;
+use super::checks::{HOUR, MS, TICK, take};
+use crate::config::raw::RawOutput;
+use crate::config::source::variable;
+use crate::config::units::{Size, Text};
+use crate::config::{CONNECT_TIMEOUT, OutputConfig, OutputTls};
+
+impl Resolver<'_> {
+    /// `None` when it has a problem that leaves it without a target.
+    pub(super) fn output(&mut self, raw: Spanned<RawOutput>) -> Option<OutputConfig> {
+        let table = raw.span();
+        let mut raw = raw.into_inner();
+        let target = self.target(&mut raw, table);
+        let enabled = raw.enabled.unwrap_or(true);
+        if let Some((target, span)) = target.as_ref().filter(|_| enabled) {
+            self.only_one_publisher(target, span.clone());
+        }
+        let default = OutputPolicy::default();
+        let policy = OutputPolicy {
+            flush: self.flush(raw.flush, default.flush),
+            max_lag: self.within(raw.max_lag, default.max_lag, TICK..=HOUR),
+            max_lag_bytes: self.size(raw.max_lag_bytes, default.max_lag_bytes, Size::kib(16)..=Size::kib(64 << 20)),
+            on_lag: take(raw.on_lag, default.on_lag),
+            on_format_change: take(raw.on_format_change, default.on_format_change),
+        };
+        if let Some(file) = &raw.ca_file {
+            self.check_certificates(file);
+        }
+        Some(OutputConfig {
+            id: self.label(raw.id),
+            name: self.free_text(raw.name),
+            enabled,
+            policy,
+            connect_timeout: self.within(raw.connect_timeout, CONNECT_TIMEOUT, TICK..=HOUR),
+            write_timeout: self.within(raw.write_timeout, WRITE_TIMEOUT, TICK..=HOUR),
+            retry: self.retry(raw.retry, RetryPolicy::OUTPUT),
+            tls: OutputTls {
+                ca_file: raw.ca_file.map(|file| self.folder.join(file.into_inner())),
+                insecure: raw.insecure_tls.unwrap_or(false),
+            },
+            bind: raw.bind.map(|Text(address)| address),
+            target: target?.0,
+        })
+    }
+
+    /// `url`, or `server` with exactly one of the keys; also where the key stands.
+    fn target(&mut self, raw: &mut RawOutput, table: Range<usize>) -> Option<(Target, Range<usize>)> {
+        let keys = [&raw.key, &raw.key_file, &raw.key_env].into_iter().flatten().count();
+        let (target, span) = match (raw.url.take(), raw.server.take()) {
+            (Some(url), None) if keys == 0 => (Target::parse(url.get_ref()), url.span()),
+            (None, Some(server)) if keys == 1 => {
+                let (key, span) = self.stream_key(raw)?;
+                // The parts are checked together, and what is wrong with them is nearly always the server.
+                match Target::from_parts(server.get_ref(), &key) {
+                    Ok(target) => (Ok(target), span),
+                    Err(error) => (Err(error), server.span()),
+                }
+            }
+            (Some(url), server) => {
+                let beside = if server.is_some() { "server" } else { "a key" };
+                self.fail(url.span(), format!("url and {beside} exclude each other; {TARGET_FORMS}"));
+                return None;
+            }
+            (None, Some(server)) => {
+                let found = if keys == 0 { "without a key" } else { "with several keys" };
+                self.fail(server.span(), format!("server {found}; {TARGET_FORMS}"));
+                return None;
+            }
+            (None, None) => {
+                let key = if keys == 0 { "url" } else { "server" };
+                self.fail_missing(table, key, format!("an output needs a target; {TARGET_FORMS}"));
+                return None;
+            }
+        };
+        match target {
+            Ok(target) => Some((target, span)),
+            Err(error) => {
+                self.fail(span, format!("{error}; allowed: rtmp://host[:port]/app/key or rtmps://…"));
+                None
+            }
+        }
+    }
+
+    fn stream_key(&mut self, raw: &mut RawOutput) -> Option<(Vec<u8>, Range<usize>)> {
+        if let Some(file) = raw.key_file.take() {
+            return Some((self.secret_file(&file)?, file.span()));
+        }
+        let (key, span) = match (raw.key.take(), raw.key_env.take()) {
+            (Some(key), _) => (key.get_ref().clone(), key.span()),
+            (None, Some(name)) => match variable(name.get_ref(), self.env) {
+                Ok(key) => (key, name.span()),
+                Err(message) => {
+                    self.fail(name.span(), message);
+                    return None;
+                }
+            },
+            (None, None) => return None,
+        };
+        if key.is_empty() {
+            self.fail(span, "the stream key is empty");
+            return None;
+        }
+        Some((key.into_bytes(), span))
+    }
+
+    /// A server takes one publisher per key: the second would throw out the first, for ever.
+    fn only_one_publisher(&mut self, target: &Target, span: Range<usize>) {
+        let same = |other: &&(Target, usize)| {
+            let other = &other.0;
+            other.host.eq_ignore_ascii_case(&target.host)
+                && (other.port, &other.app, &other.key) == (target.port, &target.app, &target.key)
+        };
+        if let Some((_, line)) = self.targets.iter().find(same) {
+            let message = format!("the same server and key as the enabled output in line {line}");
+            self.fail(span, message);
+        } else {
+            self.targets.push((target.clone(), self.places.line(&span)));
+        }
+    }
+
+    fn flush(&mut self, value: Option<Spanned<Text<Flush>>>, default: Flush) -> Flush {
+        let Some(value) = value else { return default };
+        let Text(flush) = *value.get_ref();
+        if let Flush::Every(interval) = flush
+            && !(MS..=MAX_FLUSH).contains(&interval)
+        {
+            self.fail(value.span(), "out of range; allowed: frame, or 1ms to 10s");
+        }
+        flush
+    }
+
+    fn check_certificates(&mut self, file: &Spanned<String>) {
+        let Some(pem) = self.read_file(file, MAX_CA_FILE) else {
+            return;
+        };
+        let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
+        if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
+            self.fail(file.span(), "the file holds no certificates; allowed: a PEM file");
+        }
+    }
+}
+
+const TARGET_FORMS: &str = "allowed: url, or server with one of key, key_file, key_env";
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_FLUSH: Duration = Duration::from_secs(10);
+const MAX_CA_FILE: u64 = 4 << 20;

@@ -1,0 +1,84 @@
+//! One relay's log, shared by the task that writes it and the tasks that read it.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use relay::{Log, LogPolicy, Placed};
+use tokio::sync::watch;
+
+/// The log and the signal that it has grown.
+///
+/// Writing never waits for a reader: the lock is held for pushes and for the short, bounded reads of a cursor.
+#[derive(Debug)]
+pub struct Fanout {
+    log: Mutex<Log>,
+    head: watch::Sender<Head>,
+}
+
+/// What readers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The number of the next entry at the last flush.
+    pub end: u64,
+    /// Goes up when sessions are to end because the programme has.
+    pub programme: u64,
+}
+
+impl Fanout {
+    /// A log without entries.
+    pub fn new(policy: LogPolicy) -> Self {
+        Self { log: Mutex::new(Log::new(policy)), head: watch::Sender::new(Head { end: 0, programme: 0 }) }
+    }
+
+    /// Appends tags. Returns when a flush is due at the latest: at once, and done already, when a video frame or a
+    /// header is among them; audio alone rides along with the next video for [`AUDIO_RIDES`].
+    pub fn push(&self, tags: &[Placed], now: Instant) -> Option<Instant> {
+        let mut log = self.log();
+        for placed in tags {
+            log.push(placed, now);
+        }
+        let gop_does_not_fit = log.take_gop_warning();
+        drop(log);
+        if gop_does_not_fit {
+            tracing::warn!(
+                "a GOP does not fit into the log: outputs that join wait for the next keyframe; raise log.max_bytes or log.max_time"
+            );
+        }
+        if tags.iter().any(|placed| placed.class != flv::Class::Audio) {
+            self.flush();
+            return None;
+        }
+        (!tags.is_empty()).then(|| now + AUDIO_RIDES)
+    }
+
+    /// Wakes every reader that waits for frames.
+    pub fn flush(&self) {
+        let end = self.log().end();
+        self.head.send_if_modified(|head| std::mem::replace(&mut head.end, end) != end);
+    }
+
+    /// Forgets every entry and lets the sessions end.
+    pub fn end_programme(&self) {
+        let mut log = self.log();
+        log.clear();
+        let end = log.end();
+        drop(log);
+        self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1 });
+    }
+
+    /// A reader's view of the head.
+    pub fn subscribe(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+
+    /// The log. Hold the guard for as short as can be.
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        // A push that panicked leaves at worst an entry short of its bookkeeping; the readers go on.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long audio waits for a video frame to leave with: a write costs the same whatever it carries.
+pub const AUDIO_RIDES: Duration = Duration::from_millis(40);

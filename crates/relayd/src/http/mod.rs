@@ -1,0 +1,105 @@
+//! The HTTP side: status, health, and the programme to watch.
+
+mod access;
+mod live;
+mod problem;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::{access::Access, problem::Problem};
+use crate::{config::AdminConfig, relay_task::RelayHandle, status::RelayStatus};
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Http {
+    relays: Arc<Vec<(String, RelayHandle)>>,
+    ready: Arc<AtomicBool>,
+    cancel: CancellationToken,
+}
+
+impl Http {
+    /// `relays` in the order of the configuration. Viewers are let go when `cancel` is.
+    pub fn new(relays: Vec<(String, RelayHandle)>, cancel: CancellationToken) -> Self {
+        Self { relays: Arc::new(relays), ready: Arc::new(AtomicBool::new(false)), cancel }
+    }
+
+    /// What `/readyz` answers from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
+    }
+
+    /// Serves until cancelled.
+    pub async fn serve(self, listener: TcpListener, admin: &AdminConfig) {
+        let cancel = self.cancel.clone();
+        let router = self.router(admin);
+        let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the HTTP side has ended");
+        }
+    }
+
+    fn router(self, admin: &AdminConfig) -> Router {
+        let access = Arc::new(Access::new(admin));
+        Router::new()
+            .route("/", get(|| async { "relayd\n" }))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/api/v1/relays", get(relays))
+            .route("/api/v1/relays/{relay}", get(relay))
+            .route("/live/{file}", get(live::live))
+            .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
+            .method_not_allowed_fallback(|| async {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
+            })
+            .layer(middleware::from_fn_with_state(access, access::check))
+            .with_state(self)
+    }
+
+    fn relay(&self, name: &str) -> Option<&RelayHandle> {
+        self.relays.iter().find(|(relay, _)| relay == name).map(|(_, handle)| handle)
+    }
+}
+
+async fn ready(State(http): State<Http>) -> Response {
+    if http.ready.load(Relaxed) {
+        "ready\n".into_response()
+    } else {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting or draining").into_response()
+    }
+}
+
+#[derive(Serialize)]
+struct Relays {
+    relays: Vec<RelayStatus>,
+}
+
+async fn relays(State(http): State<Http>) -> Response {
+    let statuses = futures::future::join_all(http.relays.iter().map(|(_, relay)| relay.status())).await;
+    match statuses.into_iter().collect() {
+        Some(relays) => Json(Relays { relays }).into_response(),
+        None => Problem::silent().into_response(),
+    }
+}
+
+async fn relay(State(http): State<Http>, Path(name): Path<String>) -> Response {
+    let Some(relay) = http.relay(&name) else { return Problem::no_such_relay().into_response() };
+    match relay.status().await {
+        Some(status) => Json(status).into_response(),
+        None => Problem::silent().into_response(),
+    }
+}

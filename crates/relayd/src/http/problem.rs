@@ -1,0 +1,37 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use axum::{
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// What is wrong with a request. The detail never repeats what was sent: it may hold a secret.
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: &'static str,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: &'static str) -> Self {
+        Self { status, detail }
+    }
+
+    pub(super) fn no_such_relay() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is no relay of this name")
+    }
+
+    /// The relay's task did not answer.
+    pub(super) fn silent() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the relay does not answer")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("error");
+        let body =
+            json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    }
+}

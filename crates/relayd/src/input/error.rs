@@ -1,0 +1,109 @@
+//! Why an input's connection ended or did not come about.
+
+use std::{error::Error as _, io, time::Duration};
+
+use relay::Reason;
+use thiserror::Error;
+
+use crate::status::LastError;
+
+/// An input's trouble. URLs are taken out of every message: their queries are secrets.
+#[derive(Debug, Error)]
+pub(super) enum InputError {
+    /// The HTTP client failed.
+    #[error("{}", root_cause(.0))]
+    Http(#[source] reqwest::Error),
+    /// An HTTP status other than 200.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// No response in time.
+    #[error("no response within {}", humantime::format_duration(*.0))]
+    NoResponse(Duration),
+    /// A web page.
+    #[error("the server answers with a web page (Content-Type {0}), not FLV")]
+    WebPage(String),
+    /// What came is not sound FLV.
+    #[error(transparent)]
+    Flv(#[from] flv::Error),
+    /// The body ended.
+    #[error("the stream ended after {0} bytes")]
+    Eof(u64),
+    /// A file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The publisher broke the protocol.
+    #[error(transparent)]
+    Ingest(#[from] rtmp::ingest::IngestError),
+    /// The publisher's connection broke.
+    #[error("the publisher's connection broke: {0}")]
+    Broken(#[source] io::Error),
+    /// The publisher left.
+    #[error("the publisher has left")]
+    Left,
+    /// The relay task found the connection of no use.
+    #[error("given up: {0}")]
+    Restarted(Reason),
+}
+
+impl InputError {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Http(error) => http_reason(error),
+            Self::Status(_) => Reason::HttpStatus,
+            Self::NoResponse(_) | Self::Broken(_) | Self::File { .. } => Reason::Connect,
+            Self::WebPage(_) => Reason::NotFlv,
+            Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,
+            Self::Flv(error) if matches!(error.kind, flv::ErrorKind::Truncated) => Reason::Eof,
+            Self::Flv(_) | Self::Ingest(_) => Reason::Resync,
+            Self::Eof(_) | Self::Left => Reason::Eof,
+            Self::Restarted(reason) => *reason,
+        }
+    }
+
+    pub(super) fn to_last_error(&self) -> LastError {
+        LastError::now(self.reason().name(), self.to_string())
+    }
+}
+
+fn http_reason(error: &reqwest::Error) -> Reason {
+    if error.is_redirect() {
+        return Reason::HttpStatus;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<rustls::Error>() {
+            return Reason::Tls;
+        }
+        // io::Error hides what it wraps from `source`.
+        if let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
+            && inner.is::<rustls::Error>()
+        {
+            return Reason::Tls;
+        }
+        if cause.to_string().contains("dns error") {
+            return Reason::Dns;
+        }
+        source = cause.source();
+    }
+    Reason::Connect
+}
+
+/// The innermost error says what happened; the outer ones quote the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    if error.is_redirect() {
+        return "too many redirects, or a redirect that leads nowhere".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if std::ptr::addr_eq(cause, error) {
+        return "the request failed".to_owned();
+    }
+    cause.to_string()
+}

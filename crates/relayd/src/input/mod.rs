@@ -1,0 +1,114 @@
+//! Input tasks: bytes to tags, one task per input.
+
+mod error;
+mod pull;
+mod push;
+mod stream;
+mod vod;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use relay::{Reason, Report};
+use tokio::sync::mpsc;
+
+pub use self::push::{Admission, Publisher, PushKeys};
+use crate::{
+    config::{InputConfig, InputSource},
+    status::LastError,
+};
+
+/// What an input's task tells the relay task: a batch of reports of one input.
+#[derive(Debug)]
+pub struct Reports {
+    /// Which input, in the order of the configuration.
+    pub input: usize,
+    /// In order.
+    pub reports: Vec<Report>,
+}
+
+/// What the relay task tells an input's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Close the connection and begin anew after a backoff, because of this.
+    Restart(Reason),
+    /// A vod is to play from its first item.
+    Play,
+}
+
+/// What an input's task shows besides its reports. It outlives the task.
+#[derive(Debug, Default)]
+pub struct InputMeter {
+    last_error: Mutex<Option<LastError>>,
+}
+
+impl InputMeter {
+    /// Something went wrong.
+    pub fn failed(&self, error: LastError) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// The last thing that went wrong.
+    pub fn last_error(&self) -> Option<LastError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What every kind of input task works with.
+struct Link {
+    input: usize,
+    reports: mpsc::Sender<Reports>,
+    commands: mpsc::Receiver<Command>,
+    meter: Arc<InputMeter>,
+}
+
+impl Link {
+    /// Waits while the relay task is behind: the peer's TCP is what slows down then. An error means the relay is gone.
+    async fn report(&self, reports: Vec<Report>) -> Result<(), Gone> {
+        self.reports.send(Reports { input: self.input, reports }).await.map_err(|_| Gone)
+    }
+
+    /// Lets `wait` pass. Commands that come meanwhile mean a connection that no longer exists.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Gone> {
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return Ok(()),
+                command = self.commands.recv() => if command.is_none() { return Err(Gone) },
+            }
+        }
+    }
+}
+
+/// The relay task has let go of this input.
+#[derive(Debug)]
+struct Gone;
+
+/// Runs an input until the relay task drops its end of `commands` or of `reports`.
+pub async fn run(
+    input: usize,
+    config: InputConfig,
+    shared: Shared,
+    reports: mpsc::Sender<Reports>,
+    commands: mpsc::Receiver<Command>,
+    meter: Arc<InputMeter>,
+) {
+    let link = Link { input, reports, commands, meter };
+    // `Gone` is the ordinary end.
+    let _ = match config.source {
+        InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,
+        InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
+        InputSource::Vod(vod) => vod::run(vod, &shared.tls, link).await,
+    };
+}
+
+/// What the inputs of all relays share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// For https.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// The keys that publishers may use.
+    pub push_keys: PushKeys,
+}

@@ -1,0 +1,141 @@
+//! `pull` inputs: HTTP-FLV.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use relay::{Backoff, Report};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{Command, Gone, Link, error::InputError, stream::FlvStream};
+use crate::config::PullConfig;
+
+/// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
+pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut link: Link) -> Result<(), Gone> {
+    let mut backoff = Backoff::new(config.retry);
+    loop {
+        link.report(vec![Report::Connecting]).await?;
+        let error = read_once(&config, tls, &mut link, &mut backoff).await?;
+        let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
+        warn!(url = %config.url, reason = error.reason().name(), %error, retry_in = ?wait, "the input was lost");
+        link.meter.failed(error.to_last_error());
+        link.report(vec![Report::Lost { reason: error.reason() }]).await?;
+        link.pause(wait).await?;
+    }
+}
+
+/// One connection, from request to end. The answer says why it ended.
+async fn read_once(
+    config: &PullConfig,
+    tls: &Arc<rustls::ClientConfig>,
+    link: &mut Link,
+    backoff: &mut Backoff,
+) -> Result<InputError, Gone> {
+    let opened = tokio::select! {
+        opened = open(config, tls) => opened,
+        command = link.commands.recv() => match command {
+            Some(Command::Restart(reason)) => Err(InputError::Restarted(reason)),
+            Some(Command::Play) => Err(InputError::Restarted(relay::Reason::Manual)),
+            None => return Err(Gone),
+        },
+    };
+    let response = match opened {
+        Ok(response) => response,
+        Err(error) => return Ok(error),
+    };
+    info!(url = %config.url, "connected");
+    link.report(vec![Report::Connected]).await?;
+    let body = response.bytes_stream();
+    read_body(body, config.max_tag_size, link, || backoff.succeeded(Instant::now())).await
+}
+
+/// Reads a body to its end. `on_media` is called when the first tag has come.
+async fn read_body(
+    body: impl Stream<Item = reqwest::Result<Bytes>>,
+    max_tag_size: u32,
+    link: &mut Link,
+    on_media: impl FnOnce(),
+) -> Result<InputError, Gone> {
+    let mut body = std::pin::pin!(body);
+    let mut flv = FlvStream::new(max_tag_size);
+    let mut on_media = Some(on_media);
+    loop {
+        let piece = tokio::select! {
+            piece = body.next() => piece,
+            command = link.commands.recv() => match command {
+                Some(Command::Restart(reason)) => return Ok(InputError::Restarted(reason)),
+                Some(Command::Play) => continue,
+                None => return Err(Gone),
+            },
+        };
+        let mut reports = Vec::new();
+        let ended = match piece {
+            Some(Ok(piece)) => flv.push(piece, &mut reports).err(),
+            Some(Err(error)) => Some(InputError::Http(error.without_url())),
+            None => Some(flv.finish(&mut reports)),
+        };
+        if reports.iter().any(|report| matches!(report, Report::Tag(_)))
+            && let Some(on_media) = on_media.take()
+        {
+            on_media();
+        }
+        link.report(reports).await?;
+        if let Some(error) = ended {
+            return Ok(error);
+        }
+    }
+}
+
+/// Asks for the stream; returns once the response's headers are there and promise FLV.
+pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Response, InputError> {
+    let client = client(config, tls).map_err(InputError::Http)?;
+    let request = client.get(config.url.expose()).send();
+    let response = timeout(config.connect_timeout, request)
+        .await
+        .map_err(|_| InputError::NoResponse(config.connect_timeout))?
+        .map_err(|error| InputError::Http(error.without_url()))?;
+    if response.status() != StatusCode::OK {
+        return Err(InputError::Status(response.status().as_u16()));
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type.starts_with("text/html") {
+        return Err(InputError::WebPage("text/html".to_owned()));
+    }
+    Ok(response)
+}
+
+/// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
+fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Result<Client> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        // The configuration has checked both.
+        if let (Ok(name), Ok(mut value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()))
+        {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    Client::builder()
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+        .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .connect_timeout(config.connect_timeout)
+        .redirect(Policy::limited(MAX_REDIRECTS))
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .tcp_nodelay(true)
+        .build()
+}
+
+/// CDNs redirect once or twice; more is a loop.
+const MAX_REDIRECTS: usize = 5;

@@ -1,0 +1,56 @@
+//! FLV bytes to reports.
+
+use bytes::Bytes;
+use flv::{DemuxLimits, Demuxer};
+use relay::Report;
+
+use super::error::InputError;
+
+/// A demuxer that speaks the relay task's language.
+pub(super) struct FlvStream {
+    demuxer: Demuxer,
+    resyncs: u64,
+}
+
+impl FlvStream {
+    /// `max_tag_size` in bytes.
+    pub(super) fn new(max_tag_size: u32) -> Self {
+        Self { demuxer: Demuxer::new(DemuxLimits { max_tag_size, ..DemuxLimits::default() }), resyncs: 0 }
+    }
+
+    /// The reports that a piece of the body gives. What was sound before an error is in `reports` all the same.
+    pub(super) fn push(&mut self, piece: Bytes, reports: &mut Vec<Report>) -> Result<(), InputError> {
+        reports.push(Report::Bytes(piece.len() as u64));
+        self.demuxer.push(piece);
+        self.drain(reports)
+    }
+
+    /// The reports that the end of the body gives.
+    pub(super) fn finish(&mut self, reports: &mut Vec<Report>) -> InputError {
+        let finished = self.demuxer.finish();
+        if let Err(error) = self.drain(reports) {
+            return error;
+        }
+        finished.err().map_or(InputError::Eof(self.demuxer.position()), InputError::from)
+    }
+
+    fn drain(&mut self, reports: &mut Vec<Report>) -> Result<(), InputError> {
+        loop {
+            let next = self.demuxer.next_tag();
+            let counters = self.demuxer.counters();
+            if counters.resyncs != self.resyncs {
+                self.resyncs = counters.resyncs;
+                tracing::warn!(
+                    skipped_bytes = counters.skipped_bytes,
+                    position = self.demuxer.position(),
+                    "the framing was lost and found again"
+                );
+                reports.push(Report::Resynced);
+            }
+            match next? {
+                Some(tag) => reports.push(Report::Tag(tag)),
+                None => return Ok(()),
+            }
+        }
+    }
+}

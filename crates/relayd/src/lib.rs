@@ -1,0 +1,18 @@
+//! relayd: one live stream in, many platforms out, on a machine of your own.
+//!
+//! This crate is the shell around `relay`, `rtmp` and `flv`: sockets, clocks, files and signals. See ARCHITECTURE.md.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod fanout;
+pub mod http;
+pub mod ingest;
+pub mod input;
+pub mod logging;
+pub mod output;
+pub mod relay_task;
+pub mod secret;
+pub mod status;
+mod throttle;
+pub mod tls;

@@ -1,0 +1,67 @@
+//! From a target to an open connection.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rtmp::url::{Scheme, Target};
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+
+use super::{error::OutputError, stream::Stream};
+use crate::config::OutputConfig;
+
+/// Resolves, connects and, for RTMPS, shakes hands, within `connect_timeout` all told.
+pub(super) async fn connect(output: &OutputConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Stream, OutputError> {
+    let timeout = output.connect_timeout;
+    let attempt = async {
+        let tcp = connect_tcp(&output.target, output).await?;
+        tune(&tcp, output.write_timeout);
+        match output.target.scheme {
+            Scheme::Rtmp => Ok(Stream::Plain(tcp)),
+            Scheme::Rtmps => {
+                let host = output.target.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let name = ServerName::try_from(host).map_err(|_| OutputError::ServerName)?;
+                let tls = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.map_err(OutputError::Tls)?;
+                Ok(Stream::Tls(Box::new(tls)))
+            }
+        }
+    };
+    tokio::time::timeout(timeout, attempt).await.map_err(|_| OutputError::ConnectTimeout(timeout))?
+}
+
+/// Resolves at each attempt (platforms move their ingests) and takes the first address that answers.
+async fn connect_tcp(target: &Target, output: &OutputConfig) -> Result<TcpStream, OutputError> {
+    let host = target.host.trim_start_matches('[').trim_end_matches(']');
+    let addresses = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?;
+    let mut last = None;
+    for address in addresses {
+        match connect_from(address, output).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or(OutputError::NoAddress, OutputError::Connect))
+}
+
+async fn connect_from(address: SocketAddr, output: &OutputConfig) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bind) = output.bind {
+        socket.bind(SocketAddr::new(bind, 0))?;
+    }
+    socket.connect(address).await
+}
+
+/// None of these options is needed to relay, so a kernel that refuses one is no reason to fail.
+fn tune(tcp: &TcpStream, write_timeout: Duration) {
+    let socket = SockRef::from(tcp);
+    // Writes are whole frames already; waiting for more would only delay them.
+    let _ = socket.set_tcp_nodelay(true);
+    // What a slow peer cannot take stays in the log, where it shows as lag and can still be skipped.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+    // A peer that is gone without a word is noticed when its acknowledgements stay out.
+    let _ = socket.set_tcp_user_timeout(Some(write_timeout));
+}
+
+/// Bytes that may wait in the kernel beyond what is in flight.
+const UNSENT_IN_KERNEL: u32 = 64 << 10;

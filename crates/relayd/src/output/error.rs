@@ -1,0 +1,84 @@
+//! Why a session ended or did not come about.
+
+use std::{io, time::Duration};
+
+use rtmp::publish::{PublishError, Retry};
+use thiserror::Error;
+
+use crate::status::LastError;
+
+/// An output's trouble. No variant carries the stream key.
+#[derive(Debug, Error)]
+pub(super) enum OutputError {
+    /// The name does not resolve.
+    #[error("the server's name does not resolve: {0}")]
+    Dns(#[source] io::Error),
+    /// The name resolves to nothing.
+    #[error("the server's name has no address")]
+    NoAddress,
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// No connection in time.
+    #[error("no connection within {}", humantime::format_duration(*.0))]
+    ConnectTimeout(Duration),
+    /// The host cannot stand in a certificate.
+    #[error("the server's name cannot be verified by TLS")]
+    ServerName,
+    /// TLS refused.
+    #[error("TLS: {0}")]
+    Tls(#[source] io::Error),
+    /// The platform answered in a way that ends the session.
+    #[error(transparent)]
+    Rtmp(#[from] PublishError),
+    /// The platform did not answer.
+    #[error("no answer to {step} within {}", humantime::format_duration(*limit))]
+    NoAnswer {
+        /// What was waited for.
+        step: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// The platform closed the connection.
+    #[error("the server closed the connection {0}")]
+    Closed(&'static str),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[source] io::Error),
+    /// The socket took nothing for `write_timeout`.
+    #[error("the server took no byte for {}", humantime::format_duration(*.0))]
+    WriteStalled(Duration),
+    /// The lag reached its last stage.
+    #[error("too far behind: the lag reached the limit of max_lag or max_lag_bytes")]
+    Lagged,
+}
+
+impl OutputError {
+    /// The machine word for status and logs.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Dns(_) | Self::NoAddress => "dns",
+            Self::Connect(_) => "connect",
+            Self::ConnectTimeout(_) | Self::NoAnswer { .. } => "timeout",
+            Self::ServerName | Self::Tls(_) => "tls",
+            Self::Rtmp(error) => error.kind(),
+            Self::Closed(_) | Self::Broken(_) => "closed",
+            Self::WriteStalled(_) => "stalled",
+            Self::Lagged => "lagged",
+        }
+    }
+
+    /// How the next attempt is spaced.
+    pub(super) fn retry(&self) -> Retry {
+        match self {
+            Self::Rtmp(error) => error.retry(),
+            Self::ServerName => Retry::Never,
+            _ => Retry::Normal,
+        }
+    }
+
+    /// As it is shown.
+    pub(super) fn to_last_error(&self) -> LastError {
+        LastError::now(self.kind(), self.to_string())
+    }
+}

@@ -1,0 +1,121 @@
+//! Output tasks: each publishes one relay's programme to one platform, and minds nobody else's business.
+
+mod connect;
+mod error;
+mod session;
+mod stream;
+mod wire;
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use relay::{Backoff, Cursor};
+use rtmp::publish::Retry;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::{
+    connect::connect,
+    error::OutputError,
+    session::{End, Session},
+};
+use crate::{
+    config::OutputConfig,
+    fanout::Fanout,
+    status::{OutputMeter, OutputState},
+};
+
+/// What an output's task is made of.
+pub struct Output {
+    /// Its configuration.
+    pub config: OutputConfig,
+    /// The log it reads.
+    pub fanout: Arc<Fanout>,
+    /// What it shows.
+    pub meter: Arc<OutputMeter>,
+    /// Its TLS configuration, shared by all outputs that trust the same roots.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Ends it in good order.
+    pub cancel: CancellationToken,
+}
+
+impl Output {
+    /// Publishes, again and again, until it is cancelled or gives up.
+    ///
+    /// Waits on: media to send, then one session at a time, then the backoff.
+    pub async fn run(self) {
+        let mut backoff = Backoff::new(self.config.retry);
+        let mut cursor = Cursor::new(self.config.policy);
+        let mut sessions = 0u64;
+        loop {
+            self.meter.enter(OutputState::Idle);
+            tokio::select! {
+                () = self.media(&cursor) => {}
+                () = self.cancel.cancelled() => return,
+            }
+            self.meter.enter(OutputState::Connecting);
+            self.meter.reconnects.store(sessions, Relaxed);
+            sessions += 1;
+            let ended = self.session(&mut cursor, &mut backoff).await;
+            cursor.rejoin();
+            self.meter.oldest_unsent(None);
+            match ended {
+                Ok(End::Cancelled) => return,
+                Ok(End::ProgrammeEnded) => info!("the programme has ended; the session was closed"),
+                Ok(End::FormatChanged) => info!("the format changed; a new session begins"),
+                Err(error) => {
+                    if !self.wait_after(&error, &mut backoff).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn session(&self, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
+        let stream = tokio::select! {
+            stream = connect(&self.config, &self.tls) => stream?,
+            () = self.cancel.cancelled() => return Ok(End::Cancelled),
+        };
+        let session =
+            Session { output: &self.config, fanout: &self.fanout, meter: &self.meter, cursor, cancel: &self.cancel };
+        let on_live = || {
+            backoff.succeeded(Instant::now());
+            info!(url = %self.config.target, "live");
+        };
+        session.run(stream, on_live).await
+    }
+
+    /// Returns once the log has a place to begin. A platform shows a session without media as a broken one.
+    async fn media(&self, cursor: &Cursor) {
+        let mut head = self.fanout.subscribe();
+        while !cursor.is_behind(&self.fanout.log()) {
+            if head.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits before the next attempt; false when there is to be none.
+    async fn wait_after(&self, error: &OutputError, backoff: &mut Backoff) -> bool {
+        let now = Instant::now();
+        let wait = match error.retry() {
+            Retry::Normal => backoff.failed(now, fastrand::f64()),
+            Retry::Slow => backoff.refused(now, fastrand::f64()),
+            Retry::Never => None,
+        };
+        self.meter.failed(error.to_last_error(), wait.map(|wait| now + wait));
+        let Some(wait) = wait else {
+            warn!(url = %self.config.target, kind = error.kind(), %error, "gives up");
+            self.cancel.cancelled().await;
+            return false;
+        };
+        warn!(url = %self.config.target, kind = error.kind(), %error, retry_in = ?wait, "the session failed");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.cancel.cancelled() => false,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One publish session: from the open connection to its end.
+
+use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Instant};
+
+use bytes::Bytes;
+use relay::{Batch, Cursor, Flush, Reading};
+use rtmp::{
+    publish::{Publish, PublishConfig},
+    wire::MediaWriter,
+};
+use tokio::{sync::watch, time::sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::OutputError,
+    stream::Stream,
+    wire::{Moved, Wire},
+};
+use crate::{
+    config::OutputConfig,
+    fanout::{Fanout, Head},
+    status::{OutputMeter, OutputState},
+};
+
+/// Why a session ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The output is to stop.
+    Cancelled,
+    /// The programme has ended; there will be another.
+    ProgrammeEnded,
+    /// A sequence header changed and the policy asks for a new session.
+    FormatChanged,
+}
+
+/// What a session works with.
+pub(super) struct Session<'a> {
+    pub(super) output: &'a OutputConfig,
+    pub(super) fanout: &'a Fanout,
+    pub(super) meter: &'a OutputMeter,
+    pub(super) cursor: &'a mut Cursor,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Session<'_> {
+    /// Publishes until the output is cancelled, the programme ends or the session breaks. `on_live` is called when
+    /// the first keyframe has been written.
+    pub(super) async fn run(mut self, stream: Stream, on_live: impl FnOnce()) -> Result<End, OutputError> {
+        let mut head = self.fanout.subscribe();
+        let programme = head.borrow_and_update().programme;
+        let publish = Publish::new(PublishConfig::new(self.output.target.clone()));
+        let mut wire = Wire::new(stream, publish, Instant::now());
+        let cancel = self.cancel;
+        let stream_id = tokio::select! {
+            opened = wire.open() => opened?,
+            () = cancel.cancelled() => return Ok(End::Cancelled),
+        };
+        self.meter.enter(OutputState::WaitingKeyframe);
+        let end = self.relay(&mut wire, stream_id, &mut head, programme, on_live).await?;
+        wire.close().await;
+        Ok(end)
+    }
+
+    /// Waits on: the socket both ways, the log's head, the flush interval, the write timeout, cancellation.
+    async fn relay(
+        &mut self,
+        wire: &mut Wire,
+        stream_id: u32,
+        head: &mut watch::Receiver<Head>,
+        programme: u64,
+        on_live: impl FnOnce(),
+    ) -> Result<End, OutputError> {
+        let interval = match self.output.policy.flush {
+            Flush::Frame => None,
+            Flush::Every(interval) => Some(interval),
+        };
+        let mut on_live = Some(on_live);
+        let mut writer = None;
+        let mut next_flush = Instant::now();
+        let mut due = true;
+        loop {
+            if due && wire.queue.is_empty() {
+                let now = Instant::now();
+                match self.fill(&mut wire.queue, &mut writer, stream_id, now)? {
+                    Filled::FormatChanged => return Ok(End::FormatChanged),
+                    Filled::Some { more } => due = more,
+                    Filled::NoEntryPoint => due = false,
+                }
+                wire.progress = now;
+                if !due && let Some(interval) = interval {
+                    next_flush = now + interval;
+                }
+            }
+            let stalled_at = wire.progress + self.output.write_timeout;
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Ok(End::Cancelled),
+                moved = wire.move_bytes() => {
+                    if moved? == Moved::In {
+                        wire.take_replies()?;
+                    }
+                    self.note_progress(wire, due);
+                    if wire.queue.is_empty() && writer.is_some() && let Some(on_live) = on_live.take() {
+                        on_live();
+                    }
+                }
+                changed = head.changed(), if interval.is_none() || !wire.queue.is_empty() => {
+                    due = true;
+                    if changed.is_err() || head.borrow_and_update().programme != programme {
+                        return Ok(End::ProgrammeEnded);
+                    }
+                    if !wire.queue.is_empty() && self.cursor.is_lost(&self.fanout.log(), Instant::now()) {
+                        return Err(OutputError::Lagged);
+                    }
+                }
+                () = sleep_until(next_flush.into()), if interval.is_some() && wire.queue.is_empty() => {
+                    due = true;
+                    if head.borrow().programme != programme {
+                        return Ok(End::ProgrammeEnded);
+                    }
+                }
+                () = sleep_until(stalled_at.into()), if !wire.queue.is_empty() => {
+                    return Err(OutputError::WriteStalled(self.output.write_timeout));
+                }
+            }
+        }
+    }
+
+    /// Moves what is ready from the log to the queue. The session's clock starts at the first entry's DTS.
+    fn fill(
+        &mut self,
+        queue: &mut VecDeque<Bytes>,
+        writer: &mut Option<MediaWriter>,
+        stream_id: u32,
+        now: Instant,
+    ) -> Result<Filled, OutputError> {
+        let log = self.fanout.log();
+        let oldest = self.cursor.oldest_unread(&log);
+        let reading = self.cursor.read(&log, now, BATCH, |form, dts| {
+            writer.get_or_insert_with(|| MediaWriter::new(stream_id, dts)).write_at(form, dts, queue);
+        });
+        drop(log);
+        self.meter.skipped.store(self.cursor.skipped(), Relaxed);
+        match reading {
+            Reading::Read { tags, more } => {
+                if tags > 0 {
+                    self.meter.tags.fetch_add(tags, Relaxed);
+                    self.meter.oldest_unsent(oldest);
+                }
+                Ok(Filled::Some { more })
+            }
+            Reading::NoEntryPoint => Ok(Filled::NoEntryPoint),
+            Reading::Lagged => Err(OutputError::Lagged),
+            Reading::FormatChanged => Ok(Filled::FormatChanged),
+        }
+    }
+
+    fn note_progress(&self, wire: &mut Wire, more: bool) {
+        self.meter.bytes.fetch_add(std::mem::take(&mut wire.written), Relaxed);
+        if wire.queue.is_empty() && !more {
+            self.meter.oldest_unsent(None);
+        }
+        if self.cursor.base().is_some() {
+            let skipping = self.cursor.is_skipping();
+            self.meter.enter(if skipping { OutputState::Skipping } else { OutputState::Live });
+        }
+    }
+}
+
+enum Filled {
+    Some { more: bool },
+    NoEntryPoint,
+    FormatChanged,
+}
+
+/// One vectored write's worth.
+const BATCH: Batch = Batch { tags: 64, bytes: 256 << 10 };

@@ -1,0 +1,209 @@
+//! The bytes of one session: a queue of slices out, replies in.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use rtmp::publish::{Publish, PublishEvent, Step};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use super::{error::OutputError, stream::Stream};
+
+/// A connection, its RTMP state and what is still to be written.
+pub(super) struct Wire {
+    stream: Stream,
+    publish: Publish,
+    input: Box<[u8; READ_SIZE]>,
+    filled: usize,
+    /// What is to be written, in order; the first slice may be written in part.
+    pub(super) queue: VecDeque<Bytes>,
+    /// When the socket last took a byte, or when it last had nothing to take.
+    pub(super) progress: Instant,
+    /// Bytes written since the last look.
+    pub(super) written: u64,
+    started: Option<Instant>,
+}
+
+/// Which way bytes went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    In,
+    Out,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, publish: Publish, now: Instant) -> Self {
+        Self {
+            stream,
+            publish,
+            input: Box::new([0; READ_SIZE]),
+            filled: 0,
+            queue: VecDeque::new(),
+            progress: now,
+            written: 0,
+            started: None,
+        }
+    }
+
+    /// Shakes hands and publishes; returns the message stream to send media on. Each step has its own time limit.
+    pub(super) async fn open(&mut self) -> Result<u32, OutputError> {
+        let mut step = self.publish.step();
+        let mut since = Instant::now();
+        loop {
+            self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
+            while let Some(event) = self.publish.next_event() {
+                if let PublishEvent::Started { stream_id } = event {
+                    self.started = Some(Instant::now());
+                    return Ok(stream_id);
+                }
+            }
+            if self.publish.step() != step {
+                step = self.publish.step();
+                since = Instant::now();
+            }
+            let left = STEP_LIMIT.saturating_sub(since.elapsed());
+            let no_answer = OutputError::NoAnswer { step: name(step), limit: STEP_LIMIT };
+            let moved = timeout(left, self.move_bytes()).await.map_err(|_| no_answer)??;
+            if moved == Moved::In {
+                self.publish.handle_input(&self.input[..self.filled])?;
+            }
+        }
+    }
+
+    /// Hands what was read to the session and queues its replies (acknowledgements, pongs).
+    pub(super) fn take_replies(&mut self) -> Result<(), OutputError> {
+        self.publish.handle_input(&self.input[..self.filled])?;
+        self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
+        while let Some(event) = self.publish.next_event() {
+            if let PublishEvent::Warning { code, description } = event {
+                tracing::info!(%code, %description, "the server says");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until bytes have gone one way. The socket is always drained: a server whose pings and acknowledgements
+    /// stay unread ends the session.
+    pub(super) async fn move_bytes(&mut self) -> Result<Moved, OutputError> {
+        let moved = poll_fn(|cx| {
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(read.map(|()| Moved::In));
+            }
+            if self.queue.is_empty() { Poll::Pending } else { self.poll_write(cx).map_ok(|()| Moved::Out) }
+        });
+        let moved = moved.await.map_err(|error| self.broken(error))?;
+        if moved == Moved::In && self.filled == 0 {
+            return Err(self.closed());
+        }
+        Ok(moved)
+    }
+
+    /// Ends the session as a platform expects it: what is queued, FCUnpublish, deleteStream, end of stream; then the
+    /// peer's own end, so that nothing unread turns the close into a reset.
+    pub(super) async fn close(mut self) {
+        self.publish.close();
+        self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
+        let _ = timeout(CLOSE_LIMIT, async {
+            while !self.queue.is_empty() {
+                self.move_bytes().await?;
+            }
+            self.stream.shutdown().await.map_err(OutputError::Broken)?;
+            loop {
+                self.move_bytes().await?;
+            }
+            #[expect(unreachable_code, reason = "names the error type of the block")]
+            Ok::<(), OutputError>(())
+        })
+        .await;
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut buf = ReadBuf::new(&mut self.input[..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        self.filled = buf.filled().len();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.advance(written);
+        if self.queue.is_empty() {
+            // A TLS stream holds the last record until it is flushed.
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.written += written as u64;
+        self.progress = Instant::now();
+        while let Some(first) = self.queue.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            self.queue.pop_front();
+        }
+    }
+
+    fn closed(&self) -> OutputError {
+        OutputError::Closed(match self.started.map(|started| started.elapsed()) {
+            None => "before it accepted the stream; a wrong key looks like this",
+            Some(lived) if lived < REFUSED_LATE => {
+                "right after it had accepted the stream; a wrong key looks like this"
+            }
+            Some(_) => "while the stream was live",
+        })
+    }
+
+    fn broken(&self, error: io::Error) -> OutputError {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if self.is_young() => self.closed(),
+            _ => OutputError::Broken(error),
+        }
+    }
+
+    fn is_young(&self) -> bool {
+        self.started.is_none_or(|started| started.elapsed() < REFUSED_LATE)
+    }
+}
+
+fn name(step: Step) -> &'static str {
+    match step {
+        Step::Handshake => "the handshake",
+        Step::Connect => "connect",
+        Step::CreateStream => "createStream",
+        Step::Publish => "publish",
+        Step::Live | Step::Closed => "the stream",
+    }
+}
+
+/// Acknowledgements and pongs are small and few.
+const READ_SIZE: usize = 2 << 10;
+/// Slices in one vectored write.
+const MAX_SLICES: usize = 64;
+/// How long a platform may take for each step of the way to Publish.Start.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// How long a clean end may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Some platforms refuse a key by closing shortly after Publish.Start.
+const REFUSED_LATE: Duration = Duration::from_secs(5);
