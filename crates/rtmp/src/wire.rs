@@ -147,17 +147,18 @@ impl MediaWriter {
 
     /// Appends the message's bytes to `out`: the shared form as it is, or a private header and the shared body.
     pub fn write(&mut self, wire: &WireForm, out: &mut impl Extend<Bytes>) {
-        let last = &mut self.last[wire.track.index()];
-        if last.is_some() && *last == wire.follows {
-            *last = Some(wire.dts);
-            out.extend([wire.chunks.clone()]);
-        } else {
-            self.write_at(wire, wire.dts, out);
-        }
+        self.write_at(wire, wire.dts, out);
     }
 
-    /// Appends the message's bytes stamped with `dts` instead of its own, as for a header sent again at a keyframe.
+    /// Like [`write`](Self::write), stamped with `dts` instead of the form's own, as for a header sent again at a
+    /// keyframe.
     pub fn write_at(&mut self, wire: &WireForm, dts: i64, out: &mut impl Extend<Bytes>) {
+        let last = self.last[wire.track.index()];
+        if dts == wire.dts && last.is_some() && last == wire.follows {
+            self.last[wire.track.index()] = Some(dts);
+            out.extend([wire.chunks.clone()]);
+            return;
+        }
         let dts = dts.max(self.base);
         let last = self.last[wire.track.index()].replace(dts);
         let mut head = BytesMut::with_capacity(FMT0_LEN + EXTENDED_LEN);
