@@ -1,23 +1,26 @@
 //! Which input feeds the programme, and from which tag on.
 
+mod choosing;
+mod relaying;
+mod splicing;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use flv::{Class, Tag};
+use flv::Tag;
 
 use crate::{
+    alignment::{LastBodies, Marks},
     event::{Event, EventKind},
     fault::{Fault, Reason},
     headers::HeaderSet,
     input::{Input, InputKind, Link},
     log::Placed,
     meter::Meter,
-    policy::{FailoverPolicy, LogPolicy, Revert, TimelinePolicy},
-    repair::Track,
-    ring::Held,
+    policy::{FailoverPolicy, LogPolicy, TimelinePolicy},
     timeline::Timeline,
 };
 
@@ -96,6 +99,10 @@ pub struct Failover {
     /// What the last feed ended with.
     cut: Option<Cut>,
     timeline: Timeline,
+    /// What has been relayed since the last splice to other media.
+    relayed: Marks,
+    last_bodies: LastBodies,
+    next_search: Instant,
     sent: HeaderSet,
     /// A set of which everything has been sent.
     settled: Arc<HeaderSet>,
@@ -112,10 +119,18 @@ pub struct Failover {
 struct Feed {
     input: usize,
     next: u64,
-    /// Audio from before this source DTS belongs to media that is not relayed.
-    from: i64,
+    beginning: Beginning,
     since: Instant,
     meter: Option<Meter>,
+}
+
+/// Which tags of the ring, from the feed's first on, belong to it.
+#[derive(Clone, Copy, Debug)]
+enum Beginning {
+    /// Audio from before this source DTS belongs to media that is not relayed.
+    Keyframe { source: i64 },
+    /// Tags up to these numbers equal tags that were relayed already.
+    Exact { audio: Option<u64>, video: Option<u64> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +168,9 @@ impl Failover {
             feed: None,
             cut: None,
             timeline: Timeline::new(now),
+            relayed: Marks::new(ring.reach_ms()),
+            last_bodies: LastBodies::default(),
+            next_search: now,
             sent: HeaderSet::default(),
             settled: Arc::default(),
             started: now,
@@ -201,6 +219,7 @@ impl Failover {
     pub fn tick(&mut self, now: Instant) {
         self.wake_at = None;
         self.find_trouble(now);
+        self.align(now);
         self.choose(now);
         self.relay_what_is_due(now);
         self.judge_phase(now);
@@ -258,6 +277,11 @@ impl Failover {
         &self.inputs
     }
 
+    /// The input whose tags `input` is proven to carry, when it is another.
+    pub fn aligned_with(&self, input: usize) -> Option<usize> {
+        self.active().filter(|&active| active != input && self.inputs[input].alignment.is_locked())
+    }
+
     /// The word for an input's state.
     pub fn input_state(&self, input: usize, now: Instant) -> &'static str {
         let it = &self.inputs[input];
@@ -273,315 +297,6 @@ impl Failover {
             Link::Up => "connecting",
         }
     }
-
-    // --- losing
-
-    fn find_trouble(&mut self, now: Instant) {
-        for input in 0..self.inputs.len() {
-            let Some(trouble) = self.inputs[input].trouble(&self.policy, now) else {
-                self.inputs[input].told = None;
-                continue;
-            };
-            if trouble.lost || self.has_better_than(input, now) {
-                self.actions.push_back(Action::Restart(input, trouble.reason));
-                self.lose(input, trouble.reason, Link::Restarting, now);
-            } else if self.inputs[input].told != Some(trouble.reason) {
-                self.inputs[input].told = Some(trouble.reason);
-                self.record(Some(input), EventKind::State, trouble.reason.name(), "goes on: no other input is healthy");
-            }
-        }
-    }
-
-    fn has_better_than(&self, input: usize, now: Instant) -> bool {
-        (0..self.inputs.len()).any(|other| other != input && self.inputs[other].healthy_since(now).is_some())
-    }
-
-    /// The input's connection is gone. What it has delivered is still relayed.
-    fn lose(&mut self, input: usize, reason: Reason, link: Link, now: Instant) {
-        let was_up = matches!(self.inputs[input].link, Link::Up | Link::Restarting);
-        if self.active() == Some(input) {
-            if let Some(feed) = &mut self.feed {
-                feed.meter = None;
-            }
-            self.relay_what_is_due(now);
-            self.feed = None;
-            self.cut = Some(Cut { reason, at: now });
-        }
-        let it = &mut self.inputs[input];
-        let told = it.link == Link::Restarting;
-        it.disconnected(link);
-        it.has_failed = true;
-        if !told && (was_up || link == Link::Ended) {
-            self.record(Some(input), EventKind::State, reason.name(), "lost");
-        }
-    }
-
-    // --- choosing
-
-    fn choose(&mut self, now: Instant) {
-        self.retire_unneeded_vods();
-        let Some(candidate) = self.candidate(now) else {
-            self.want_inputs();
-            return;
-        };
-        let Some(feed) = &self.feed else {
-            let reason = self.cut.map_or(Reason::Manual, |cut| cut.reason);
-            self.splice_to(candidate, reason, now);
-            self.want_inputs();
-            return;
-        };
-        if candidate == feed.input {
-            self.switch_pending &= candidate != self.selected;
-            return;
-        }
-        if self.switch_pending && candidate == self.selected {
-            self.splice_to(candidate, Reason::Manual, now);
-        } else if candidate == self.selected && self.may_revert(candidate, now) {
-            self.splice_to(candidate, Reason::Revert, now);
-        }
-    }
-
-    /// The input that should feed: the selected one, then by priority; healthy before merely usable.
-    fn candidate(&self, now: Instant) -> Option<usize> {
-        let order =
-            || std::iter::once(self.selected).chain((0..self.inputs.len()).filter(|&input| input != self.selected));
-        let in_grace = self.timeline.reached().is_none() && now < self.started + self.policy.stall_timeout;
-        for input in order() {
-            let it = &self.inputs[input];
-            if it.healthy_since(now).is_some() {
-                return Some(input);
-            }
-            // At the start the selected input gets its chance before a lower one takes over.
-            if in_grace && !it.has_failed && it.kind != InputKind::Push {
-                return None;
-            }
-        }
-        order().find(|&input| self.inputs[input].is_usable(now))
-    }
-
-    fn may_revert(&mut self, candidate: usize, now: Instant) -> bool {
-        let Some(feed) = &self.feed else { return false };
-        let healthy = self.inputs[candidate].healthy_since(now);
-        let rested = healthy.is_some_and(|since| now.saturating_duration_since(since) >= self.policy.revert_after)
-            && now.saturating_duration_since(feed.since) >= self.policy.min_dwell;
-        if self.policy.revert == Revert::Manual || !rested || self.inputs[candidate].kind == InputKind::Vod {
-            return false;
-        }
-        let limit = self.policy.max_reverts;
-        while self.reverts.front().is_some_and(|&at| now.saturating_duration_since(at) > limit.window) {
-            self.reverts.pop_front();
-        }
-        if self.reverts.len() < limit.count as usize {
-            self.reverts_exhausted = false;
-            return true;
-        }
-        if !std::mem::replace(&mut self.reverts_exhausted, true) {
-            self.record(Some(candidate), EventKind::State, Reason::Revert.name(), "stays: max_reverts reached");
-        }
-        false
-    }
-
-    /// Hot standby wants every input; cold wants the selected one, the one that feeds, and while none feeds the next
-    /// in order that is not known to be dead.
-    fn want_inputs(&mut self) {
-        let hot = self.policy.standby == crate::Standby::Hot;
-        let needed = self.active().is_none();
-        for input in 0..self.inputs.len() {
-            let wanted = hot
-                || input == self.selected
-                || self.active() == Some(input)
-                || (needed && self.inputs[..input].iter().all(|before| before.has_failed))
-                || self.inputs[input].kind == InputKind::Push;
-            let it = &mut self.inputs[input];
-            if wanted && !it.wanted {
-                it.wanted = true;
-                self.actions.push_back(Action::Start(input));
-            } else if !wanted && it.wanted && self.timeline.reached().is_some() && self.feed.is_some() {
-                it.wanted = false;
-                it.has_failed = false;
-                it.disconnected(Link::Idle);
-                self.actions.push_back(Action::Stop(input));
-            }
-        }
-    }
-
-    // --- splicing
-
-    /// Lets `input` feed, if its ring has a place to begin now; otherwise sets when to look again.
-    fn splice_to(&mut self, input: usize, reason: Reason, now: Instant) {
-        if self.inputs[input].link == Link::Ready {
-            if !std::mem::replace(&mut self.inputs[input].playing, true) {
-                self.actions.push_back(Action::Play(input));
-            }
-            return;
-        }
-        let Some(point) = self.splice_point(input, now) else { return };
-        let before = self.timeline.reached();
-        let from = self.active();
-        if let Some(from) = from {
-            self.retire(from, reason);
-        }
-        self.timeline.splice_ahead(point.source, point.at, point.ahead);
-        let meter = before.map(|_| Meter::new(point.source, now));
-        self.feed = Some(Feed { input, next: point.number, from: point.source, since: now, meter });
-        self.switch_pending = false;
-        self.cut = None;
-        if reason == Reason::Revert {
-            self.reverts.push_back(now);
-        }
-        if let Some(before) = before {
-            self.splices += 1;
-            let detail = format!("to {}", self.inputs[input].name);
-            let event = Event::new(EventKind::Splice, Some(input), reason.name(), detail).with_dts(before, point.at);
-            self.actions.push_back(Action::Record(event));
-        } else {
-            self.record(Some(input), EventKind::State, "start", "feeds");
-        }
-        self.relay_audio_held_before(point);
-    }
-
-    /// The input that fed before: a vod goes back to its first item.
-    fn retire(&mut self, input: usize, reason: Reason) {
-        if self.inputs[input].kind == InputKind::Vod {
-            self.inputs[input].disconnected(Link::Restarting);
-            self.actions.push_back(Action::Restart(input, reason));
-        }
-    }
-
-    /// A vod that was told to play, and that something better has overtaken.
-    fn retire_unneeded_vods(&mut self) {
-        let Some(active) = self.active() else { return };
-        for input in 0..self.inputs.len() {
-            let awaited = input == active || (self.switch_pending && input == self.selected);
-            if self.inputs[input].playing && !awaited {
-                self.retire(input, Reason::Revert);
-            }
-        }
-    }
-
-    fn splice_point(&mut self, input: usize, now: Instant) -> Option<SplicePoint> {
-        let it = &self.inputs[input];
-        let newest = it.entry_point(now)?;
-        let newest_source = it.ring.get(newest)?.dts;
-        let Some(reached) = self.timeline.reached() else {
-            return Some(SplicePoint { number: newest, source: newest_source, at: 0, ahead: 0 });
-        };
-        let settles_at = it.anchor.settles_at()?;
-        if now < settles_at {
-            self.look_again(settles_at);
-            return None;
-        }
-        let offset = self.timeline.wall_offset(&it.anchor)?;
-        let placed = newest_source + offset;
-        // While the old input still feeds, both lie on the same wall clock and differ by jitter only.
-        let tolerance = if self.feed.is_some() { LIVE_TOLERANCE } else { 0 };
-        if placed > reached - tolerance {
-            let at = placed.max(reached + 1);
-            return Some(SplicePoint { number: newest, source: newest_source, at, ahead: at - placed });
-        }
-        if self.feed.is_some() {
-            // Nothing is missing: the next keyframe will do.
-            return None;
-        }
-        let patience = self.cut.map_or(now, |cut| cut.at.max(settles_at) + KEYFRAME_PATIENCE);
-        let due = it.next_key().filter(|&due| due <= patience);
-        if let Some(due) = due
-            && now < due + KEYFRAME_LATENESS
-        {
-            self.look_again(due + KEYFRAME_LATENESS);
-            return None;
-        }
-        let at = reached + USUAL_INTERVAL;
-        let ahead = at - placed;
-        // Media that is repeated moves the line ahead of the wall clock; what piles up becomes latency in every player.
-        (ahead <= LARGEST_REPEAT).then_some(SplicePoint { number: newest, source: newest_source, at, ahead })
-    }
-
-    /// Audio that arrived before the keyframe but belongs behind it would be missing otherwise.
-    fn relay_audio_held_before(&mut self, point: SplicePoint) {
-        let Some(feed) = &mut self.feed else { return };
-        let ring = &self.inputs[feed.input].ring;
-        let Some(key) = ring.get(point.number).cloned() else { return };
-        let first = point.number.saturating_sub(DEEPEST_INTERLEAVE).max(ring.start());
-        let early: Vec<_> = (first..point.number)
-            .filter_map(|number| ring.get(number))
-            .filter(|held| held.track == Track::Audio && held.dts >= point.source && key.track == Track::Video)
-            .cloned()
-            .collect();
-        feed.next = point.number + 1;
-        self.emit(&key);
-        for held in &early {
-            self.emit(held);
-        }
-    }
-
-    fn look_again(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |wake_at| wake_at.min(at)));
-    }
-
-    // --- relaying
-
-    fn relay_what_is_due(&mut self, now: Instant) {
-        while let Some(feed) = &mut self.feed {
-            let ring = &self.inputs[feed.input].ring;
-            feed.next = feed.next.max(ring.start());
-            let Some(held) = ring.get(feed.next) else {
-                // Caught up with the live edge: from here on tags go out as they come.
-                feed.meter = None;
-                return;
-            };
-            if let Some(due) = feed.meter.as_ref().and_then(|meter| meter.due(held.dts, now)) {
-                self.look_again(due);
-                return;
-            }
-            let held = held.clone();
-            feed.next += 1;
-            if held.track == Track::Audio && held.dts < feed.from {
-                let input = feed.input;
-                self.inputs[input].counters.unstarted_tags += 1;
-            } else {
-                self.emit(&held);
-            }
-        }
-    }
-
-    fn emit(&mut self, held: &Held) {
-        let dts = self.timeline.place(held.track, held.dts, held.arrived);
-        self.emit_headers(held, dts);
-        self.actions.push_back(Action::Emit(Placed { class: held.class, dts, body: held.body.clone() }));
-    }
-
-    /// Headers go out when their bytes differ from those sent, stamped with the tag they precede: those of a track
-    /// before that track's next tag, those of a track that had none at once.
-    fn emit_headers(&mut self, held: &Held, dts: i64) {
-        if Arc::ptr_eq(&held.headers, &self.settled) {
-            return;
-        }
-        let new = &held.headers;
-        let candidates = [
-            (Class::Metadata, &new.metadata, true),
-            (Class::VideoHeader, &new.video, held.track == Track::Video),
-            (Class::AudioHeader, &new.audio, held.track == Track::Audio),
-        ];
-        let mut settled = true;
-        for (class, body, belongs_here) in candidates {
-            let (Some(body), Some(sent)) = (body, self.sent.slot(class)) else { continue };
-            if sent.as_ref() == Some(body) {
-                continue;
-            }
-            if belongs_here || sent.is_none() {
-                *sent = Some(body.clone());
-                self.actions.push_back(Action::Emit(Placed { class, dts, body: body.clone() }));
-            } else {
-                settled = false;
-            }
-        }
-        if settled {
-            self.settled = Arc::clone(new);
-        }
-    }
-
-    // --- phases
 
     fn judge_phase(&mut self, now: Instant) {
         let before = self.phase;
@@ -629,18 +344,6 @@ impl Failover {
 
 /// Detectors and timers without a moment of their own are looked at this often.
 const DETECTOR_INTERVAL: Duration = Duration::from_millis(100);
-/// How far behind the feeding input a keyframe of another may seem, in ms.
-const LIVE_TOLERANCE: i64 = 100;
-/// How long a keyframe that is due is waited for after a cut.
-const KEYFRAME_PATIENCE: Duration = Duration::from_millis(900);
-/// How late a keyframe may be.
-const KEYFRAME_LATENESS: Duration = Duration::from_millis(50);
-/// How far a repeat may put the line ahead of the wall clock, in ms; beyond it the next keyframe is waited for.
-const LARGEST_REPEAT: i64 = 2_500;
-/// The step over a cut where the wall clock gives none, in ms: a frame of 25 per second.
-const USUAL_INTERVAL: i64 = 40;
-/// How many tags before a keyframe are searched for audio that belongs behind it.
-const DEEPEST_INTERLEAVE: u64 = 64;
 
 #[cfg(test)]
 mod tests;

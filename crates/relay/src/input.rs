@@ -8,6 +8,7 @@ use std::{
 use flv::{Class, Kind, Tag, amf0};
 
 use crate::{
+    alignment::{Alignment, Mark, Print},
     anchor::Anchor,
     fault::{Fault, FaultCounts, FaultKind, Reason},
     headers::Headers,
@@ -80,6 +81,7 @@ pub struct Input {
     pub(crate) link: Link,
     pub(crate) ring: Ring,
     pub(crate) anchor: Anchor,
+    pub(crate) alignment: Alignment,
     pub(crate) counters: InputCounters,
     pub(crate) faults: FaultCounts,
     /// It has failed at least once since it was wanted.
@@ -125,6 +127,7 @@ impl Input {
             link: Link::Idle,
             ring: Ring::new(ring),
             anchor: Anchor::new(epoch),
+            alignment: Alignment::new(ring.reach_ms()),
             counters: InputCounters::default(),
             faults: FaultCounts::default(),
             has_failed: false,
@@ -152,6 +155,7 @@ impl Input {
         self.link = Link::Up;
         self.ring.clear();
         self.anchor = Anchor::new(self.epoch);
+        self.alignment = Alignment::new(self.alignment.marks.reach());
         self.repair = Repair::new(self.timeline.max_jump);
         self.headers = Headers::default();
         self.health = Health::new(now);
@@ -165,6 +169,7 @@ impl Input {
     pub(crate) fn disconnected(&mut self, link: Link) {
         self.link = link;
         self.ring.clear();
+        self.alignment = Alignment::new(self.alignment.marks.reach());
         self.playing = false;
         self.healthy_since = None;
         self.told = None;
@@ -232,7 +237,10 @@ impl Input {
             self.counters.unstarted_tags += 1;
         } else {
             let headers = Arc::clone(self.headers.current());
-            self.ring.push(Held { track, class, dts: placed.dts, arrived: now, body: tag.body, headers });
+            let print = Print::of(track, &tag.body);
+            let (dts, raw, number) = (placed.dts, tag.timestamp, self.ring.end());
+            self.alignment.marks.push(track, Mark { print, dts, raw, number });
+            self.ring.push(Held { track, class, dts, arrived: now, raw, print, body: tag.body, headers });
         }
         placed.fault
     }

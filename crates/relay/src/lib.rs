@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test needs one moment to count from"))]
 
+mod alignment;
 mod anchor;
 mod backoff;
 mod cursor;

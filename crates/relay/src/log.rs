@@ -69,6 +69,8 @@ pub struct Log {
     policy: LogPolicy,
     entries: VecDeque<Entry>,
     first: u64,
+    /// The number of the present programme's first entry.
+    begins: u64,
     written: u64,
     last: [Option<i64>; 3],
     headers: Arc<HeaderForms>,
@@ -85,6 +87,7 @@ impl Log {
             policy,
             entries: VecDeque::new(),
             first: 0,
+            begins: 0,
             written: 0,
             last: [None; 3],
             headers: Arc::default(),
@@ -141,7 +144,7 @@ impl Log {
     }
 
     fn trim(&mut self, newest: i64) {
-        let max_time = i64::try_from(self.policy.max_time.as_millis()).unwrap_or(i64::MAX);
+        let max_time = self.policy.reach_ms();
         while let Some(oldest) = self.entries.front() {
             if self.bytes() <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
                 break;
@@ -155,10 +158,9 @@ impl Log {
         }
     }
 
-    /// Forgets every entry, so that nobody begins with media from before a hold that has ended. Numbers go on.
-    pub fn clear(&mut self) {
-        self.first = self.end();
-        self.entries.clear();
+    /// The programme ends: readers may finish, and nobody begins with what is held now.
+    pub fn end_programme(&mut self) {
+        self.begins = self.end();
         self.newest_key = None;
         self.has_video = false;
     }
@@ -185,7 +187,7 @@ impl Log {
             return self.newest_key;
         }
         let newest = self.entries.iter().rposition(|entry| entry.class == Class::Audio)?;
-        Some(self.first + newest as u64)
+        Some(self.first + newest as u64).filter(|&number| number >= self.begins)
     }
 
     /// The newest keyframe held.

@@ -135,6 +135,13 @@ pub struct LogPolicy {
     pub max_bytes: usize,
 }
 
+impl LogPolicy {
+    /// `max_time` in ms.
+    pub(crate) fn reach_ms(&self) -> i64 {
+        i64::try_from(self.max_time.as_millis()).unwrap_or(i64::MAX / 4)
+    }
+}
+
 impl Default for LogPolicy {
     fn default() -> Self {
         Self { max_time: Duration::from_secs(10), max_bytes: 32 << 20 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use flv::Class;
 
-use crate::{headers::HeaderSet, policy::LogPolicy, repair::Track};
+use crate::{alignment::Print, headers::HeaderSet, policy::LogPolicy, repair::Track};
 
 /// A media tag on its input's repaired line.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub(crate) struct Held {
     pub(crate) dts: i64,
     /// When it came.
     pub(crate) arrived: Instant,
+    /// Its timestamp as it came.
+    pub(crate) raw: u32,
+    /// What identifies its body.
+    pub(crate) print: Print,
     /// Its body.
     pub(crate) body: Bytes,
     /// The headers in force with it.
@@ -44,7 +48,7 @@ impl Ring {
         self.bytes += cost(&held);
         let newest = held.dts;
         self.held.push_back(held);
-        let max_time = i64::try_from(self.policy.max_time.as_millis()).unwrap_or(i64::MAX);
+        let max_time = self.policy.reach_ms();
         while let Some(oldest) = self.held.front() {
             if self.bytes <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
                 break;
@@ -100,6 +104,8 @@ mod tests {
             class: Class::Inter,
             dts,
             arrived: Instant::now(),
+            raw: dts as u32,
+            print: Print::of(Track::Video, b""),
             body: Bytes::from(vec![0; len]),
             headers: Arc::default(),
         }

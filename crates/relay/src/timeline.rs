@@ -46,6 +46,11 @@ impl Timeline {
         dts
     }
 
+    /// How far the line runs ahead of the wall clock, in ms.
+    pub fn ahead(&self) -> i64 {
+        self.ahead
+    }
+
     /// The highest DTS placed; `None` before the first.
     pub fn reached(&self) -> Option<i64> {
         self.audio.max(self.video)

@@ -51,7 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
         tls,
         panics: Arc::default(),
-        watch_at: config.admin.as_ref().map(|admin| format!("http://{}", admin.listen)),
+        watch_at: admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()).map(|at| format!("http://{at}")),
     };
     if let Some(listener) = publishers {
         info!(listen = %listener.local_addr()?, "RTMP ingest");

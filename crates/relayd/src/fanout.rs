@@ -59,10 +59,10 @@ impl Fanout {
         self.head.send_if_modified(|head| std::mem::replace(&mut head.end, end) != end);
     }
 
-    /// Forgets every entry and lets the sessions end.
+    /// Lets the sessions end when they have sent what there is.
     pub fn end_programme(&self) {
         let mut log = self.log();
-        log.clear();
+        log.end_programme();
         let end = log.end();
         drop(log);
         self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1 });

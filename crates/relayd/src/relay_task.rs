@@ -399,7 +399,9 @@ impl RelayTask {
             kind,
             url,
             state: failover.map_or("idle", |failover| failover.input_state(input, now)),
-            aligned_with: None,
+            aligned_with: failover
+                .and_then(|failover| failover.aligned_with(input))
+                .map(|other| self.config.inputs[other].name.clone()),
             bitrate_bps: it.map_or(0, relay::Input::bitrate),
             tags: counters.audio_tags + counters.video_tags + counters.script_tags,
             bytes: counters.bytes,

@@ -84,9 +84,13 @@ fn metadata_is_kept_to_the_byte_behind_set_data_frame() {
 }
 
 #[test]
-fn clearing_leaves_no_place_to_begin_and_numbers_go_on() {
+fn nobody_begins_with_what_an_ended_programme_left_and_readers_may_finish() {
     let mut log = log(1 << 20);
     log.push(&placed(Class::Key, 0, 10), Instant::now());
-    log.clear();
-    assert_eq!((log.entry_point(), log.end()), (None, 1));
+    log.push(&placed(Class::Audio, 0, 10), Instant::now());
+    log.end_programme();
+    assert_eq!((log.entry_point(), log.end()), (None, 2));
+    assert!(log.get(1).is_some());
+    log.push(&placed(Class::Key, 40, 10), Instant::now());
+    assert_eq!(log.entry_point(), Some(2));
 }

@@ -1,6 +1,10 @@
 //! One publish session: from the open connection to its end.
 
-use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use relay::{Batch, Cursor, Flush, Reading};
@@ -8,7 +12,10 @@ use rtmp::{
     publish::{Publish, PublishConfig},
     wire::MediaWriter,
 };
-use tokio::{sync::watch, time::sleep_until};
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -49,14 +56,19 @@ impl Session<'_> {
         let mut head = self.fanout.subscribe();
         let programme = head.borrow_and_update().programme;
         let publish = Publish::new(PublishConfig::new(self.output.target.clone()));
-        let mut wire = Wire::new(stream, publish, Instant::now());
+        let mut wire = Wire::new(stream, publish, self.output.connect_timeout, Instant::now());
         let cancel = self.cancel;
         let stream_id = tokio::select! {
             opened = wire.open() => opened?,
             () = cancel.cancelled() => return Ok(End::Cancelled),
         };
         self.meter.enter(OutputState::WaitingKeyframe);
-        let end = self.relay(&mut wire, stream_id, &mut head, programme, on_live).await?;
+        let mut writer = None;
+        let end = self.relay(&mut wire, &mut writer, stream_id, &mut head, programme, on_live).await?;
+        if end != End::FormatChanged && writer.is_some() {
+            // A peer that takes nothing any more is no reason to wait.
+            let _ = timeout(REST_LIMIT, self.send_the_rest(&mut wire, &mut writer, stream_id)).await;
+        }
         wire.close().await;
         Ok(end)
     }
@@ -65,6 +77,7 @@ impl Session<'_> {
     async fn relay(
         &mut self,
         wire: &mut Wire,
+        writer: &mut Option<MediaWriter>,
         stream_id: u32,
         head: &mut watch::Receiver<Head>,
         programme: u64,
@@ -75,13 +88,12 @@ impl Session<'_> {
             Flush::Every(interval) => Some(interval),
         };
         let mut on_live = Some(on_live);
-        let mut writer = None;
         let mut next_flush = Instant::now();
         let mut due = true;
         loop {
             if due && wire.queue.is_empty() {
                 let now = Instant::now();
-                match self.fill(&mut wire.queue, &mut writer, stream_id, now)? {
+                match self.fill(&mut wire.queue, writer, stream_id, now)? {
                     Filled::FormatChanged => return Ok(End::FormatChanged),
                     Filled::Some { more } => due = more,
                     Filled::NoEntryPoint => due = false,
@@ -122,6 +134,27 @@ impl Session<'_> {
                 () = sleep_until(stalled_at.into()), if !wire.queue.is_empty() => {
                     return Err(OutputError::WriteStalled(self.output.write_timeout));
                 }
+            }
+        }
+    }
+
+    /// What the log still holds for this session goes out before it ends.
+    async fn send_the_rest(
+        &mut self,
+        wire: &mut Wire,
+        writer: &mut Option<MediaWriter>,
+        stream_id: u32,
+    ) -> Result<(), OutputError> {
+        loop {
+            while !wire.queue.is_empty() {
+                if wire.move_bytes().await? == Moved::In {
+                    wire.take_replies()?;
+                }
+            }
+            let filled = self.fill(&mut wire.queue, writer, stream_id, Instant::now())?;
+            if wire.queue.is_empty() || !matches!(filled, Filled::Some { .. }) {
+                self.note_progress(wire, false);
+                return Ok(());
             }
         }
     }
@@ -175,3 +208,5 @@ enum Filled {
 
 /// One vectored write's worth.
 const BATCH: Batch = Batch { tags: 64, bytes: 256 << 10 };
+/// How long the last tags may take to leave.
+const REST_LIMIT: Duration = Duration::from_secs(1);

@@ -31,6 +31,7 @@ pub(super) struct Wire {
     /// Bytes written since the last look.
     pub(super) written: u64,
     started: Option<Instant>,
+    step_limit: Duration,
 }
 
 /// Which way bytes went.
@@ -41,8 +42,10 @@ pub(super) enum Moved {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, publish: Publish, now: Instant) -> Self {
+    /// `step_limit` is how long the platform may take for each step of the way to Publish.Start.
+    pub(super) fn new(stream: Stream, publish: Publish, step_limit: Duration, now: Instant) -> Self {
         Self {
+            step_limit,
             stream,
             publish,
             input: Box::new([0; READ_SIZE]),
@@ -70,8 +73,8 @@ impl Wire {
                 step = self.publish.step();
                 since = Instant::now();
             }
-            let left = STEP_LIMIT.saturating_sub(since.elapsed());
-            let no_answer = OutputError::NoAnswer { step: name(step), limit: STEP_LIMIT };
+            let left = self.step_limit.saturating_sub(since.elapsed());
+            let no_answer = OutputError::NoAnswer { step: name(step), limit: self.step_limit };
             let moved = timeout(left, self.move_bytes()).await.map_err(|_| no_answer)??;
             if moved == Moved::In {
                 self.publish.handle_input(&self.input[..self.filled])?;
@@ -201,9 +204,7 @@ fn name(step: Step) -> &'static str {
 const READ_SIZE: usize = 2 << 10;
 /// Slices in one vectored write.
 const MAX_SLICES: usize = 64;
-/// How long a platform may take for each step of the way to Publish.Start.
-const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a clean end may take.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_millis(1_500);
 /// Some platforms refuse a key by closing shortly after Publish.Start.
 const REFUSED_LATE: Duration = Duration::from_secs(5);

@@ -1,0 +1,274 @@
+//! The daemon as a child process.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::http::{self, Response};
+use crate::temp::TempDir;
+use crate::{DEADLINE, eventually};
+
+/// The configuration's name in its folder.
+const CONFIG: &str = "relay.toml";
+
+/// How the daemon is to be run: the configuration's text, and what stands around it.
+#[derive(Debug)]
+pub struct Setup {
+    executable: PathBuf,
+    config: String,
+    arguments: Vec<OsString>,
+    environment: Vec<(String, String)>,
+    token: Option<String>,
+    folder: TempDir,
+    config_name: String,
+}
+
+/// A running daemon. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Relayd {
+    child: Child,
+    admin: SocketAddr,
+    token: Option<String>,
+    stderr: Arc<Mutex<String>>,
+    folder: TempDir,
+}
+
+/// What a run that ended by itself left.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+}
+
+impl Setup {
+    /// The executable under test with a configuration. `[admin]` on a port of the system's choice is added when it is
+    /// started.
+    pub fn new(executable: impl AsRef<Path>, config: impl Into<String>) -> Self {
+        Self {
+            executable: executable.as_ref().to_owned(),
+            config: config.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            token: None,
+            folder: TempDir::new(),
+            config_name: CONFIG.to_owned(),
+        }
+    }
+
+    /// With a bearer token for the HTTP side, which [`Relayd`]'s own requests carry.
+    #[must_use]
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    /// With a command line argument after `--config`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a file beside the configuration.
+    #[must_use]
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.folder.write(name, content);
+        self
+    }
+
+    /// With `--config` naming another file than the one that is written.
+    #[must_use]
+    pub fn configured_by(mut self, name: &str) -> Self {
+        self.config_name = name.to_owned();
+        self
+    }
+
+    /// Where the configuration and the files beside it lie.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it and waits until it is ready. Panics with its log when it does not get there.
+    pub async fn start(self) -> Relayd {
+        let mut relayd = self.spawn();
+        eventually("relayd is ready", DEADLINE, async || {
+            if let Ok(Some(status)) = relayd.child.try_wait() {
+                panic!("relayd ended with {status} at its start:\n{}", relayd.stderr());
+            }
+            let Some(admin) = relayd.listener("HTTP side") else {
+                return Err(relayd.stderr());
+            };
+            relayd.admin = admin;
+            match http::request(admin, "GET", "/readyz", &[], b"").await {
+                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) => Err(format!("/readyz answers {}", response.status)),
+                Err(error) => Err(format!("/readyz: {error}; log:\n{}", relayd.stderr())),
+            }
+        })
+        .await;
+        relayd
+    }
+
+    /// Starts it and waits for its end. `[admin]` is not added.
+    pub async fn run(self) -> Finished {
+        self.folder.write(CONFIG, &self.config);
+        let output = self.command().kill_on_drop(true).output();
+        let output = tokio::time::timeout(DEADLINE, output).await.expect("relayd ends within the deadline");
+        let output = output.expect("the executable runs");
+        Finished {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn spawn(self) -> Relayd {
+        let mut config = format!("{}\n[admin]\nlisten = \"127.0.0.1:0\"\n", self.config);
+        if let Some(token) = &self.token {
+            self.folder.write("admin.token", token);
+            config.push_str("token_file = \"admin.token\"\n");
+        }
+        self.folder.write(CONFIG, config);
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the executable runs");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let lines = child.stderr.take().expect("stderr is piped");
+        tokio::spawn(collect(lines, stderr.clone()));
+        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), token: self.token, stderr, folder: self.folder }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.arg("--config").arg(self.folder.path().join(&self.config_name)).args(&self.arguments);
+        command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+impl Relayd {
+    /// The HTTP side's address.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Where it takes publishers in; its configuration has `[ingest]`.
+    pub fn ingest(&self) -> SocketAddr {
+        self.listener("RTMP ingest").unwrap_or_else(|| panic!("no ingest listener in the log:\n{}", self.stderr()))
+    }
+
+    /// What it has logged so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes its configuration anew, as it was started with another text before `[admin]`, and sends SIGHUP.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.folder.path().join(CONFIG);
+        let text = std::fs::read_to_string(&path).expect("the configuration is there");
+        std::fs::write(&path, change(&text)).expect("the folder is writable");
+        self.signal(Signal::HUP);
+    }
+
+    /// A GET with the token, if there is one.
+    pub async fn get(&self, target: &str) -> Response {
+        self.send("GET", target, b"").await
+    }
+
+    /// A request with the token, if there is one. Panics with the log when there is no answer.
+    pub async fn send(&self, method: &str, target: &str, body: &[u8]) -> Response {
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        match http::request(self.admin, method, target, &headers, body).await {
+            Ok(response) => response,
+            Err(error) => panic!("{method} {target}: {error}; log:\n{}", self.stderr()),
+        }
+    }
+
+    /// The status of a relay.
+    pub async fn status(&self, relay: &str) -> Value {
+        let response = self.get(&format!("/api/v1/relays/{relay}")).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()
+    }
+
+    /// Polls a relay's status until `test` holds and gives that status. Panics with the last one and the log.
+    pub async fn until(&self, relay: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, DEADLINE, async || {
+            let status = self.status(relay).await;
+            if test(&status) { Ok(status) } else { Err(format!("{status:#}\nlog:\n{}", self.stderr())) }
+        })
+        .await
+    }
+
+    /// Waits for a text in the log.
+    pub async fn logs(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), DEADLINE, async || {
+            let log = self.stderr();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("the process has not been waited for");
+        kill_process(pid, signal).expect("the process is the test's own");
+    }
+
+    /// Waits for its end. Panics with its log at the deadline.
+    pub async fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
+        match tokio::time::timeout(deadline, self.child.wait()).await {
+            Ok(status) => status.expect("a child can be waited for"),
+            Err(_) => panic!("relayd is still there after {deadline:?}; log:\n{}", self.stderr()),
+        }
+    }
+
+    /// The address on loopback in the log line of a listener.
+    fn listener(&self, line: &str) -> Option<SocketAddr> {
+        let log = self.stderr();
+        let (_, address) = log.lines().find(|logged| logged.contains(line))?.split_once("127.0.0.1:")?;
+        let port = address.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        Some(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// True while the process lives.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+async fn collect(lines: impl tokio::io::AsyncRead + Unpin, into: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(lines).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut text = into.lock().unwrap_or_else(PoisonError::into_inner);
+        text.push_str(&line);
+        text.push('\n');
+    }
+}

@@ -1,0 +1,39 @@
+//! The daemon between real programs: ffmpeg as source, publisher, server and player, nginx with its RTMP module as
+//! platform. What arrived is compared packet by packet with what was sent.
+//!
+//! | module | behaviour |
+//! |---|---|
+//! | `outputs` | a pulled stream arrives whole; a platform that dies and returns disturbs no other |
+//! | `push` | a published stream arrives whole |
+//! | `failover` | a backup of another encode takes over within one publish session |
+//! | `vod` | a looped file is one endless stream |
+//! | `preview` | `/live/{relay}.flv` is read without a complaint |
+//!
+//! `compare.rs` holds what is true of every recording, and its own tests that each difference is found.
+
+// Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
+#![allow(clippy::unwrap_used)]
+
+#[path = "interop/clip.rs"]
+mod clip;
+#[path = "interop/compare.rs"]
+mod compare;
+#[path = "interop/ffmpeg.rs"]
+mod ffmpeg;
+#[path = "interop/nginx.rs"]
+mod nginx;
+#[path = "interop/programs.rs"]
+mod programs;
+#[allow(dead_code, reason = "shared with the integration tests, which use all of it")]
+mod stage;
+
+#[path = "interop/failover.rs"]
+mod failover;
+#[path = "interop/outputs.rs"]
+mod outputs;
+#[path = "interop/preview.rs"]
+mod preview;
+#[path = "interop/push.rs"]
+mod push;
+#[path = "interop/vod.rs"]
+mod vod;

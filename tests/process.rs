@@ -1,0 +1,201 @@
+//! The process: command line, exit codes, signals, secrets.
+
+use std::time::Duration;
+
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step};
+
+use crate::stage::{output, output_of, pull, push, relay, setup};
+
+#[tokio::test]
+async fn a_check_prints_what_the_configuration_means_without_its_secrets() {
+    let parts = [
+        pull("primary", "http://user:pass@127.0.0.1/a.flv?sign=hidden1", "headers = { Authorization = \"hidden2\" }"),
+        push("backup", "live/hidden3"),
+        output("1", "rtmp://127.0.0.1/live/hidden4?x=hidden5", ""),
+        output("2", "${TARGET}", ""),
+    ];
+    let config = format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("main", &parts));
+    let setup = setup(&config).argument("--check").variable("TARGET", "rtmps://[::1]:444/app?k=hidden6/hidden7");
+    let finished = setup.run().await;
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    for shown in ["main", "http://", "127.0.0.1/a.flv?***", "rtmp://127.0.0.1/live/***", "rtmps://[::1]:444/"] {
+        assert!(finished.stdout.contains(shown), "{shown} is not in {}", finished.stdout);
+    }
+    let all = format!("{}{}", finished.stdout, finished.stderr);
+    assert!(!all.contains("hidden") && !all.contains("pass@"), "{all}");
+}
+
+#[tokio::test]
+async fn mistakes_in_the_configuration_are_told_with_their_place() {
+    let two_alike = [output("1", "rtmp://127.0.0.1/live/same", ""), output("2", "rtmp://127.0.0.1/live/same", "")];
+    let cases = [
+        (relay("r", &["colour = \"red\"\n".into()]), "colour"),
+        (relay("r", &[pull("primary", "ftp://127.0.0.1/a", "")]), "url"),
+        (relay("r", &[output("1", "http://127.0.0.1/a", "")]), "url"),
+        (relay("r", &[output("1", "rtmp://127.0.0.1/live/key", "max_lag = \"never\"")]), "max_lag"),
+        (relay("r", &[output("1", "${NOT_DEFINED}", "")]), "NOT_DEFINED"),
+        (relay("r", &two_alike), "same"),
+        (format!("{}{}", relay("r", &[]), relay("r", &[])), "name"),
+        ("[admin]\nlisten = \"0.0.0.0:8080\"\n".to_owned(), "token"),
+        ("[[relay]\n".to_owned(), "relay.toml:1"),
+    ];
+    for (config, named) in cases {
+        for check in [true, false] {
+            let mut setup = setup(&config);
+            if check {
+                setup = setup.argument("--check");
+            }
+            let finished = setup.run().await;
+            assert_eq!(finished.status.code(), Some(78), "{config}\n{finished:?}");
+            assert!(finished.stderr.contains("relay.toml:"), "no place in {}", finished.stderr);
+            assert!(finished.stderr.contains(named), "{named} is not in {}", finished.stderr);
+            assert!(!finished.stderr.contains("/live/same"), "{}", finished.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_so_by_its_exit_code() {
+    let finished = setup("").argument("--no-such-flag").run().await;
+    assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+    let finished = setup("").argument("--version").run().await;
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.starts_with("relayd "), "{finished:?}");
+    let finished = setup("").argument("--help").run().await;
+    assert_eq!(finished.status.code(), Some(0), "{finished:?}");
+    assert!(finished.stdout.contains("--check"), "{finished:?}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for section in ["admin", "ingest"] {
+        let finished = setup(&format!("[{section}]\nlisten = \"{address}\"\n")).run().await;
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+        assert!(finished.stderr.contains(&address.to_string()), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_configuration_file_is_a_configuration_error() {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_relayd"), "").configured_by("nowhere.toml");
+    let finished = setup.run().await;
+    assert_eq!(finished.status.code(), Some(78), "{finished:?}");
+    assert!(finished.stderr.contains("nowhere.toml"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn sigterm_drains_every_output_before_the_end() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (origin, encode) = (Origin::start().await, Encode::live("main"));
+        let feed = origin.serve("main", Feed::of(&encode));
+        let ingests = [Ingest::start().await, Ingest::start().await];
+        let outputs = [output("1", &ingests[0].url("key"), ""), output("2", &ingests[1].url("key"), "")];
+        let config = relay("r", &[pull("primary", feed.url(), ""), outputs.concat()]);
+        let mut relayd = setup(&config).start().await;
+        for ingest in &ingests {
+            ingest.published(60).await;
+        }
+        relayd.signal(signal);
+        let status = relayd.wait_exit(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0), "{}", relayd.stderr());
+        for ingest in &ingests {
+            let record = ingest.ended(0).await;
+            assert_eq!(record.ended, Some(Ended::Closed));
+            assert!(record.command_names().ends_with(&["FCUnpublish", "deleteStream"]), "{record:?}");
+            assert_eq!(ingest.records().len(), 1, "a new session was begun");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deaf_platform_does_not_hold_the_end_up() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main").frame_bytes(120_000, 28_000));
+    let feed = origin.serve("main", Feed::of(&encode));
+    let deaf = Ingest::scripted(Script::new().stop_reading_after(100)).await;
+    let silent = Ingest::scripted(Script::new().never_answer(Step::Publish)).await;
+    let outputs = [output("1", &deaf.url("key"), ""), output("2", &silent.url("key"), "")];
+    let mut relayd = setup(&relay("r", &[pull("primary", feed.url(), ""), outputs.concat()])).start().await;
+    silent.connected(1).await;
+    relayd.until("r", "the output lags", |status| output_of(status, "1")["lag_ms"].as_u64() > Some(500)).await;
+
+    relayd.signal(Signal::TERM);
+    let status = relayd.wait_exit(Duration::from_secs(5)).await;
+    assert_eq!(status.code(), Some(0), "{}", relayd.stderr());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main").frame_bytes(120_000, 28_000));
+    let feed = origin.serve("main", Feed::of(&encode));
+    let deaf = Ingest::scripted(Script::new().stop_reading_after(100)).await;
+    let mut relayd =
+        setup(&relay("r", &[pull("primary", feed.url(), ""), output("1", &deaf.url("key"), "")])).start().await;
+    relayd.until("r", "the output lags", |status| output_of(status, "1")["lag_ms"].as_u64() > Some(500)).await;
+
+    relayd.signal(Signal::TERM);
+    relayd.logs("draining").await;
+    relayd.signal(Signal::TERM);
+    let status = relayd.wait_exit(Duration::from_secs(1)).await;
+    assert_eq!(status.code(), Some(1), "{}", relayd.stderr());
+}
+
+#[tokio::test]
+async fn sighup_reads_the_file_again_and_disturbs_nothing() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("main", Feed::of(&encode));
+    let config = relay("r", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
+    let mut relayd = setup(&config).start().await;
+    ingest.published(30).await;
+
+    relayd.signal(Signal::HUP);
+    relayd.logs("SIGHUP").await;
+    let before = relayd.stderr().matches("SIGHUP").count();
+    relayd.reconfigure(|config| format!("{config}\nnonsense"));
+    testkit::eventually("a second line about SIGHUP", testkit::DEADLINE, async || {
+        let log = relayd.stderr();
+        if log.matches("SIGHUP").count() > before { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let seen = ingest.records()[0].frames().count();
+    testkit::judge::clean(&ingest.published(seen + 40).await, &encode);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+    assert!(relayd.is_running());
+}
+
+#[tokio::test]
+async fn no_secret_is_ever_shown() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main"));
+    let feed = origin.serve("main", Feed::of(&encode));
+    let (good, bad) =
+        (Ingest::start().await, Ingest::scripted(Script::new().reject_publish("NetStream.Publish.BadName")).await);
+    let input = feed.url().replace("http://", "http://user-hidden1:pass-hidden2@");
+    let nowhere = "http://127.0.0.1:9/x.flv?sign=hidden3";
+    let parts = [
+        pull("primary", &format!("{input}?sign=hidden4"), "headers = { Cookie = \"hidden5\" }"),
+        pull("backup", nowhere, ""),
+        push("studio", "live/hidden6"),
+        output("1", &good.url("hidden7?auth=hidden8"), ""),
+        output("2", &bad.url("hidden9"), ""),
+        output("3", "rtmps://127.0.0.1:9/app?k=hidden10/hidden11", ""),
+    ];
+    let config = format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &parts));
+    for format in ["text", "json"] {
+        let setup = setup(&config).argument("--log-level=trace").argument(&format!("--log-format={format}"));
+        let mut relayd = setup.token("hidden12").start().await;
+        good.published(20).await;
+        let url = format!("rtmp://{}/live/hidden13", relayd.ingest());
+        assert!(testkit::Publisher::start(&url, &encode).await.is_err(), "a wrong key was let in");
+        let status = relayd
+            .until("r", "errors of the others", |status| {
+                ["2", "3"].iter().all(|id| !output_of(status, id)["last_error"].is_null())
+                    && !status["inputs"][1]["last_error"].is_null()
+            })
+            .await;
+        relayd.signal(Signal::HUP);
+        relayd.logs("SIGHUP").await;
+        relayd.signal(Signal::TERM);
+        relayd.wait_exit(Duration::from_secs(5)).await;
+        let shown = format!("{status}\n{}", relayd.stderr());
+        let line = shown.lines().find(|line| line.contains("hidden"));
+        assert!(line.is_none(), "{line:?}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Files as inputs.
+
+use serde_json::Value;
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, judge};
+
+use crate::stage::{failover, output, output_of, pull, relay, setup, start, vod};
+
+const CLIP_MS: u64 = 1920;
+
+#[tokio::test]
+async fn a_file_is_played_once_in_real_time_and_ends_the_relay() {
+    let (encode, ingest) = (Encode::live("clip"), Ingest::start().await);
+    let parts = [vod("clip", &["file:clip.flv"], 0), output("1", &ingest.url("key"), "")];
+    let relayd = setup(&relay("r", &parts)).file("clip.flv", encode.file(CLIP_MS)).start().await;
+
+    let record = ingest.ended(0).await;
+    assert_eq!(record.ended, Some(Ended::Closed));
+    assert!(record.command_names().ends_with(&["FCUnpublish", "deleteStream"]), "{record:?}");
+    judge::clean(&record, &encode);
+    assert_eq!(record.ids(Track::Video).len(), 48);
+    assert_eq!(record.ids(Track::Audio).len(), 90);
+    let (first, last) = (record.frames().next().unwrap(), record.frames().last().unwrap());
+    let took = (last.at - first.at).as_millis();
+    assert!((1200..4000).contains(&took), "{CLIP_MS} ms of media took {took} ms");
+    let ended = |status: &Value| status["state"] == "stopped" && status["inputs"][0]["state"] == "ended";
+    let status = relayd.until("r", "the relay has stopped", ended).await;
+    assert_eq!(output_of(&status, "1")["state"], "idle", "{status}");
+}
+
+#[tokio::test]
+async fn files_and_loops_follow_each_other_without_a_seam() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (first, second) = (Encode::live("first"), Encode::live("second").header_variant(1));
+    let served = origin.serve("second", Feed::file(second.file(CLIP_MS)));
+    let parts = [vod("clips", &["file:first.flv", served.url()], 1), output("1", &ingest.url("key"), "")];
+    let _relayd = setup(&relay("r", &parts)).file("first.flv", first.file(CLIP_MS)).start().await;
+
+    let record = ingest.ended(0).await;
+    judge::starts_with_keyframe_at_zero(&record);
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&first, &second]);
+    judge::headers_once(&record);
+    let video = record.ids(Track::Video);
+    let expected: Vec<_> = ["first", "second", "first", "second"]
+        .iter()
+        .flat_map(|name| (0..48).map(move |index| (name.to_string(), index)))
+        .collect();
+    assert_eq!(video.into_iter().map(|id| (id.encode, id.index)).collect::<Vec<_>>(), expected);
+    assert_eq!(record.ids(Track::Audio).len(), 4 * 90);
+    let times: Vec<_> = record.frames().filter(|m| m.kind == flv::Kind::Video).map(|m| m.timestamp).collect();
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(longest <= Some(90), "a gap of {longest:?} ms");
+}
+
+#[tokio::test]
+async fn the_demo_file_plays_for_ever() {
+    let ingest = Ingest::start().await;
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/demo.flv");
+    let parts = [vod("demo", &[&format!("file:{demo}")], -1), output("1", &ingest.url("key"), "")];
+    let relayd = start(&relay("r", &parts)).await;
+
+    let record = ingest.published(100).await;
+    judge::monotonic(&record);
+    judge::headers_once(&record);
+    judge::well_formed(&record);
+    assert_eq!(record.frames().next().map(|first| first.timestamp), Some(0));
+    assert_eq!(relayd.status("r").await["inputs"][0]["type"], "vod");
+}
+
+#[tokio::test]
+async fn a_standby_file_starts_at_its_beginning_when_it_is_needed() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (main, clip) = (Encode::live("main"), Encode::live("clip"));
+    let feed = origin.serve("main", Feed::of(&main));
+    let parts = [
+        pull("primary", feed.url(), ""),
+        vod("filler", &["file:clip.flv"], -1),
+        failover(""),
+        output("1", &ingest.url("key"), ""),
+    ];
+    let relayd = setup(&relay("r", &parts)).file("clip.flv", clip.file(CLIP_MS)).start().await;
+    ingest.published(60).await;
+
+    feed.set_status(404);
+    feed.kill();
+    relayd.until("r", "the filler is active", |status| status["active_input"] == "filler").await;
+    let record = ingest
+        .newest("frames of the filler", |record| {
+            record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count() > 60
+        })
+        .await;
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&main, &clip]);
+    judge::gaps_end_with_keyframes(&record);
+    let filler: Vec<_> = record.ids(Track::Video).into_iter().filter(|id| id.encode == "clip").collect();
+    assert_eq!(filler[0].index, 0, "the filler starts at {:?}", filler[0]);
+}
