@@ -14,6 +14,7 @@ use flv::Class;
 use relay::{Batch, Cursor, Flush, Log, LogPolicy, OutputPolicy, Placed, RetryPolicy};
 use relayd::{
     config::{OutputConfig, OutputTls},
+    events::{EventBus, Ledger},
     fanout::Fanout,
     output::Output,
     status::{OutputMeter, OutputState},
@@ -152,8 +153,11 @@ impl Loopback {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let to = listener.local_addr().expect("an address");
         runtime.spawn(sink(listener));
+        let ledger = Ledger::new(String::new(), EventBus::default());
         let (cancel, tls) = (CancellationToken::new(), TlsConfigs::load().native());
-        let meters: Vec<_> = (0..outputs).map(|_| Arc::new(OutputMeter::new(OutputState::Idle))).collect();
+        let meters: Vec<_> = (0..outputs)
+            .map(|_| Arc::new(OutputMeter::new(String::new(), ledger.clone(), OutputState::Idle)))
+            .collect();
         for (id, meter) in meters.iter().enumerate() {
             let task = Output {
                 config: output(id, to, flush),

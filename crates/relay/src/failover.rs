@@ -5,7 +5,7 @@ mod relaying;
 mod splicing;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -107,7 +107,7 @@ pub struct Failover {
     /// A set of which everything has been sent.
     settled: Arc<HeaderSet>,
     started: Instant,
-    splices: u64,
+    splices: BTreeMap<Reason, u64>,
     reverts: VecDeque<Instant>,
     reverts_exhausted: bool,
     wake_at: Option<Instant>,
@@ -174,7 +174,7 @@ impl Failover {
             sent: HeaderSet::default(),
             settled: Arc::default(),
             started: now,
-            splices: 0,
+            splices: BTreeMap::new(),
             reverts: VecDeque::new(),
             reverts_exhausted: false,
             wake_at: None,
@@ -262,9 +262,9 @@ impl Failover {
         self.selected
     }
 
-    /// Splices so far.
-    pub fn splices(&self) -> u64 {
-        self.splices
+    /// Splices so far, by reason.
+    pub fn splices(&self) -> &BTreeMap<Reason, u64> {
+        &self.splices
     }
 
     /// The programme's DTS reached, in ms.
@@ -309,7 +309,8 @@ impl Failover {
             self.phase = Phase::Finished;
         } else if let Some(cut) = self.cut {
             let ends = cut.at + self.policy.hold;
-            if self.phase == Phase::Running {
+            // An input that waits for its keyframe is about to feed: nothing is held yet.
+            if self.phase == Phase::Running && self.candidate(now).is_none() {
                 self.phase = Phase::Holding;
             }
             if self.phase == Phase::Holding && now >= ends {

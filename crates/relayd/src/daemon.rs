@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     config::Config,
+    events::EventBus,
     http::Http,
     ingest,
     input::{self, PushKeys},
@@ -51,6 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
         tls,
         panics: Arc::default(),
+        events: EventBus::default(),
         watch_at: admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()).map(|at| format!("http://{at}")),
     };
     if let Some(listener) = publishers {
@@ -63,7 +65,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         relays.push((relay.name.clone(), handle));
         tasks.spawn(task.run().instrument(info_span!("relay", relay = relay.name)));
     }
-    let http = Http::new(relays, viewers.clone());
+    let http = Http::new(relays, &shared, viewers.clone());
     if let Some((listener, admin)) = admin {
         info!(listen = %listener.local_addr()?, token = admin.token.is_some(), "HTTP side");
         let http = http.clone();

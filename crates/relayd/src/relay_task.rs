@@ -20,6 +20,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
+    events::{EventBus, Happened, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
     output::Output,
@@ -33,6 +34,8 @@ use crate::{
 pub enum Request {
     /// Its status.
     Status(oneshot::Sender<RelayStatus>),
+    /// Another input is to feed. Answers with the status, or with nothing when there is no such input.
+    Switch(String, oneshot::Sender<Option<RelayStatus>>),
 }
 
 /// The way to a relay's task.
@@ -41,14 +44,26 @@ pub struct RelayHandle {
     requests: mpsc::Sender<Request>,
     /// Its log, for those who watch.
     pub fanout: Arc<Fanout>,
+    /// What has happened to it.
+    pub ledger: Ledger,
 }
 
 impl RelayHandle {
     /// The relay's status; `None` when its task does not answer.
     pub async fn status(&self) -> Option<RelayStatus> {
+        self.ask(Request::Status).await
+    }
+
+    /// Lets the input of that name feed as soon as it can. `Some(None)` when there is none; `None` when the task does
+    /// not answer.
+    pub async fn switch(&self, input: String) -> Option<Option<RelayStatus>> {
+        self.ask(|reply| Request::Switch(input, reply)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let ask = async {
-            self.requests.send(Request::Status(reply)).await.ok()?;
+            self.requests.send(request(reply)).await.ok()?;
             answer.await.ok()
         };
         timeout(ANSWER_LIMIT, ask).await.ok().flatten()
@@ -64,6 +79,8 @@ pub struct Shared {
     pub tls: TlsConfigs,
     /// Tasks that panicked and were started again.
     pub panics: Arc<AtomicU64>,
+    /// Where events are told.
+    pub events: EventBus,
     /// Where `/live/` is served, for the message that says how to watch.
     pub watch_at: Option<String>,
 }
@@ -77,6 +94,9 @@ pub struct RelayTask {
     input_meters: Vec<Arc<InputMeter>>,
     output_meters: Vec<Arc<OutputMeter>>,
     running: Option<Running>,
+    /// The decisions of a run that came to its own end: its numbers stay to be seen.
+    finished: Option<Failover>,
+    ledger: Ledger,
     throttle: Throttle,
     cancel: CancellationToken,
 }
@@ -109,9 +129,11 @@ impl RelayTask {
         let (sender, requests) = mpsc::channel(16);
         let fanout = Arc::new(Fanout::new(config.log));
         let initial = |output: &OutputConfig| if output.enabled { OutputState::Idle } else { OutputState::Disabled };
-        let output_meters = config.outputs.iter().map(|output| Arc::new(OutputMeter::new(initial(output)))).collect();
+        let ledger = Ledger::new(config.name.clone(), shared.events.clone());
+        let meter = |output: &OutputConfig| OutputMeter::new(output.id.clone(), ledger.clone(), initial(output));
+        let output_meters = config.outputs.iter().map(|output| Arc::new(meter(output))).collect();
         let input_meters = config.inputs.iter().map(|_| Arc::default()).collect();
-        let handle = RelayHandle { requests: sender, fanout: Arc::clone(&fanout) };
+        let handle = RelayHandle { requests: sender, fanout: Arc::clone(&fanout), ledger: ledger.clone() };
         let task = Self {
             config,
             shared,
@@ -120,6 +142,8 @@ impl RelayTask {
             input_meters,
             output_meters,
             running: None,
+            finished: None,
+            ledger,
             throttle: Throttle::default(),
             cancel,
         };
@@ -153,16 +177,28 @@ impl RelayTask {
                 }
                 request = self.requests.recv() => match request {
                     Some(Request::Status(reply)) => drop(reply.send(self.status(Instant::now()))),
-                    None => return self.stop().await,
+                    Some(Request::Switch(input, reply)) => drop(reply.send(self.switch(&input))),
+                    None => break,
                 },
                 _ = status_line.tick() => self.log_status(),
-                () = self.cancel.cancelled() => return self.stop().await,
+                () = self.cancel.cancelled() => break,
             }
             if self.act(Instant::now()) {
                 info!("every input has ended: the relay stops");
-                self.stop().await;
+                self.finished = self.stop().await;
             }
         }
+        self.stop().await;
+    }
+
+    /// The status tells the new selection at once; the input feeds as soon as it can.
+    fn switch(&mut self, name: &str) -> Option<RelayStatus> {
+        let (input, now) = (self.config.inputs.iter().position(|input| input.name == name)?, Instant::now());
+        if let Some(running) = &mut self.running {
+            running.failover.switch(input, now);
+        }
+        self.act(now);
+        Some(self.status(now))
     }
 
     fn take_in(&mut self, batch: &mut Vec<Reports>) {
@@ -206,8 +242,8 @@ impl RelayTask {
     }
 
     /// Ends the inputs at once and the outputs in good order.
-    async fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
+    async fn stop(&mut self) -> Option<Failover> {
+        let mut running = self.running.take()?;
         running.inputs.clear();
         running.incoming.close();
         running.outputs.cancel();
@@ -221,6 +257,12 @@ impl RelayTask {
             }
         }
         info!("stopped");
+        Some(running.failover)
+    }
+
+    /// The decisions to be seen: of this run, or of the one that came to its end.
+    fn failover(&self) -> Option<&Failover> {
+        self.running.as_ref().map(|running| &running.failover).or(self.finished.as_ref())
     }
 
     /// Carries out what has been decided. True when the relay is to stop.
@@ -320,6 +362,9 @@ impl RelayTask {
     }
 
     fn record(&mut self, event: &Event, now: Instant) {
+        let name = event.input.map(|input| self.config.inputs[input].name.as_str());
+        let happened = Happened { input: name, dts: event.dts, detail: &event.detail, ..Happened::default() };
+        self.ledger.record(event.kind, event.reason, &happened);
         let Some(suppressed) = self.throttle.admit((event.kind.name(), event.reason), now) else { return };
         let input = event.input.map_or("", |input| self.config.inputs[input].name.as_str());
         let (dts_before, dts_after) = event.dts.unzip();
@@ -357,7 +402,7 @@ impl RelayTask {
 
     fn status(&self, now: Instant) -> RelayStatus {
         let config = &self.config;
-        let failover = self.running.as_ref().map(|running| &running.failover);
+        let failover = self.failover();
         let name_of = |input: usize| config.inputs.get(input).map(|input| input.name.clone());
         let state = match failover.map(Failover::phase) {
             None => "stopped",
@@ -368,6 +413,10 @@ impl RelayTask {
             Some(Phase::Finished) => "stopped",
         };
         let outputs = config.outputs.iter().zip(&self.output_meters);
+        let (log_bytes, log_span) = {
+            let log = self.fanout.log();
+            (log.bytes(), log.span())
+        };
         RelayStatus {
             name: config.name.clone(),
             title: config.title.clone(),
@@ -375,7 +424,12 @@ impl RelayTask {
             state,
             selected_input: name_of(failover.map_or(0, Failover::selected)),
             active_input: failover.and_then(Failover::active).and_then(name_of),
-            splices: failover.map_or(0, Failover::splices),
+            splices: failover.map_or(0, |failover| failover.splices().values().sum()),
+            splices_by_reason: failover
+                .map(|failover| failover.splices().iter().map(|(reason, count)| (reason.name(), *count)).collect())
+                .unwrap_or_default(),
+            log_bytes,
+            log_span,
             timeline_ms: failover.map_or(0, Failover::timeline_ms),
             inputs: (0..config.inputs.len()).map(|input| self.input_status(input, now)).collect(),
             outputs: outputs
@@ -391,7 +445,7 @@ impl RelayTask {
             InputSource::Push(_) => ("push", None),
             InputSource::Vod(vod) => ("vod", vod.items.first().map(ToString::to_string)),
         };
-        let failover = self.running.as_ref().map(|running| &running.failover);
+        let failover = self.failover();
         let it = failover.map(|failover| &failover.inputs()[input]);
         let counters = it.map(|it| *it.counters()).unwrap_or_default();
         InputStatus {
@@ -404,6 +458,11 @@ impl RelayTask {
                 .map(|other| self.config.inputs[other].name.clone()),
             bitrate_bps: it.map_or(0, relay::Input::bitrate),
             tags: counters.audio_tags + counters.video_tags + counters.script_tags,
+            tags_by_kind: [
+                ("audio", counters.audio_tags),
+                ("video", counters.video_tags),
+                ("script", counters.script_tags),
+            ],
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
             dts_faults: it.map(|it| it.faults().into()).unwrap_or_default(),

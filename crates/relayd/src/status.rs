@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use relay::FaultKind;
+use relay::{EventKind, FaultKind};
 use serde::Serialize;
+
+use crate::events::{Happened, Ledger};
 
 /// One relay, whole.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +30,15 @@ pub struct RelayStatus {
     pub active_input: Option<String>,
     /// Splices since the start.
     pub splices: u64,
+    /// The same by reason.
+    #[serde(skip)]
+    pub splices_by_reason: Vec<(&'static str, u64)>,
+    /// Bytes held in the log.
+    #[serde(skip)]
+    pub log_bytes: usize,
+    /// Media time held in the log.
+    #[serde(skip)]
+    pub log_span: Duration,
     /// The programme's DTS reached, in ms.
     pub timeline_ms: i64,
     /// In order of priority.
@@ -54,6 +65,9 @@ pub struct InputStatus {
     pub bitrate_bps: u64,
     /// Tags received.
     pub tags: u64,
+    /// The same by kind.
+    #[serde(skip)]
+    pub tags_by_kind: [(&'static str, u64); 3],
     /// Bytes received.
     pub bytes: u64,
     /// The usual distance of keyframes.
@@ -76,6 +90,21 @@ pub struct DtsFaults {
     skew: u64,
     interleave: u64,
     resync: u64,
+}
+
+impl DtsFaults {
+    /// Each kind with its count.
+    pub fn by_kind(&self) -> [(&'static str, u64); 7] {
+        [
+            ("rollback", self.rollback),
+            ("jump", self.jump),
+            ("repeat", self.repeat),
+            ("wrap", self.wrap),
+            ("skew", self.skew),
+            ("interleave", self.interleave),
+            ("resync", self.resync),
+        ]
+    }
 }
 
 impl From<&relay::FaultCounts> for DtsFaults {
@@ -192,6 +221,8 @@ pub struct OutputMeter {
     pub skipped: AtomicU64,
     /// Sessions after the first.
     pub reconnects: AtomicU64,
+    id: String,
+    ledger: Ledger,
     epoch: Instant,
     /// When the oldest unsent entry came, in µs since `epoch`; 0: all is sent.
     oldest_unsent: AtomicU64,
@@ -203,19 +234,22 @@ struct Shown {
     state: OutputState,
     last_error: Option<LastError>,
     next_retry: Option<Instant>,
+    skip_told: Option<Instant>,
 }
 
 impl OutputMeter {
-    /// A meter at zero.
-    pub fn new(state: OutputState) -> Self {
+    /// A meter at zero. The ledger is told of every change of state and of what is left out.
+    pub fn new(id: String, ledger: Ledger, state: OutputState) -> Self {
         Self {
+            id,
+            ledger,
             tags: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             epoch: Instant::now(),
             oldest_unsent: AtomicU64::new(0),
-            shown: Mutex::new(Shown { state, last_error: None, next_retry: None }),
+            shown: Mutex::new(Shown { state, last_error: None, next_retry: None, skip_told: None }),
         }
     }
 
@@ -223,17 +257,46 @@ impl OutputMeter {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state changes; true if it was another one.
-    pub fn enter(&self, state: OutputState) -> bool {
+    /// The state changes.
+    pub fn enter(&self, state: OutputState) {
         let mut shown = self.shown();
         shown.next_retry = None;
-        std::mem::replace(&mut shown.state, state) != state
+        let changed = std::mem::replace(&mut shown.state, state) != state;
+        drop(shown);
+        if changed {
+            self.tell(EventKind::State, state.name(), "");
+        }
+    }
+
+    /// Tags left out so far. The ledger is told once per second at most.
+    pub fn left_out(&self, total: u64, now: Instant) {
+        let before = self.skipped.swap(total, Relaxed);
+        if total <= before {
+            return;
+        }
+        let mut shown = self.shown();
+        if shown.skip_told.is_some_and(|told| now.saturating_duration_since(told) < Duration::from_secs(1)) {
+            return;
+        }
+        shown.skip_told = Some(now);
+        drop(shown);
+        tracing::warn!(skipped = total, "behind: tags are left out");
+        self.tell(EventKind::Skip, "lag", &format!("{total} tags left out so far"));
+    }
+
+    fn tell(&self, kind: EventKind, reason: &'static str, detail: &str) {
+        let happened = Happened { output: Some(&self.id), detail, ..Happened::default() };
+        self.ledger.record(kind, reason, &happened);
     }
 
     /// Something went wrong; the next attempt is made at `next_retry`.
     pub fn failed(&self, error: LastError, next_retry: Option<Instant>) {
         let state = if next_retry.is_some() { OutputState::Backoff } else { OutputState::Failed };
-        *self.shown() = Shown { state, last_error: Some(error), next_retry };
+        let detail = format!("{}: {}", error.kind, error.message);
+        let mut shown = self.shown();
+        (shown.state, shown.last_error, shown.next_retry) = (state, Some(error), next_retry);
+        drop(shown);
+        self.tell(EventKind::State, state.name(), &detail);
     }
 
     /// The state now.

@@ -84,7 +84,7 @@ impl Failover {
     }
 
     /// The input that should feed: the selected one, then by priority; healthy before merely usable.
-    fn candidate(&self, now: Instant) -> Option<usize> {
+    pub(super) fn candidate(&self, now: Instant) -> Option<usize> {
         let in_grace = self.timeline.reached().is_none() && now < self.started + self.policy.stall_timeout;
         for input in self.order() {
             let it = &self.inputs[input];

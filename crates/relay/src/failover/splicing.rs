@@ -46,7 +46,7 @@ impl Failover {
     }
 
     fn record_splice(&mut self, input: usize, reason: Reason, before: i64, after: i64, how: &str, now: Instant) {
-        self.splices += 1;
+        *self.splices.entry(reason).or_default() += 1;
         if reason == Reason::Revert {
             self.reverts.push_back(now);
         }

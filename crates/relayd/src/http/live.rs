@@ -73,12 +73,15 @@ impl Viewer {
     fn read(&mut self, piece: &mut BytesMut) -> Reading {
         let began = &mut self.began;
         self.cursor.read(&self.fanout.log(), Instant::now().into_std(), PIECE, |form, dts| {
-            if !std::mem::replace(began, true) {
+            let is_first = !std::mem::replace(began, true);
+            if is_first {
                 // What the stream holds is told by its tags; a flag for a track that never comes stalls players, one
                 // that is missing does not.
                 piece.put_slice(&flv::mux::file_header(true, true));
             }
-            write_tag(piece, form, dts);
+            // FFmpeg takes metadata that is not stamped 0 for a track of subtitles.
+            let stamp = if is_first && form.track() == Track::Data { 0 } else { dts };
+            write_tag(piece, form, stamp);
         })
     }
 }

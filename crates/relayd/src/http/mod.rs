@@ -1,41 +1,57 @@
 //! The HTTP side: status, health, and the programme to watch.
 
 mod access;
+mod events;
 mod live;
+mod metrics;
 mod problem;
+mod switch;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::{access::Access, problem::Problem};
-use crate::{config::AdminConfig, relay_task::RelayHandle, status::RelayStatus};
+use crate::{
+    config::AdminConfig,
+    events::EventBus,
+    relay_task::{RelayHandle, Shared},
+    status::RelayStatus,
+};
 
 /// What requests are answered from.
 #[derive(Clone)]
 pub struct Http {
     relays: Arc<Vec<(String, RelayHandle)>>,
+    events: EventBus,
+    panics: Arc<AtomicU64>,
     ready: Arc<AtomicBool>,
     cancel: CancellationToken,
 }
 
 impl Http {
     /// `relays` in the order of the configuration. Viewers are let go when `cancel` is.
-    pub fn new(relays: Vec<(String, RelayHandle)>, cancel: CancellationToken) -> Self {
-        Self { relays: Arc::new(relays), ready: Arc::new(AtomicBool::new(false)), cancel }
+    pub fn new(relays: Vec<(String, RelayHandle)>, shared: &Shared, cancel: CancellationToken) -> Self {
+        Self {
+            relays: Arc::new(relays),
+            events: shared.events.clone(),
+            panics: Arc::clone(&shared.panics),
+            ready: Arc::new(AtomicBool::new(false)),
+            cancel,
+        }
     }
 
     /// What `/readyz` answers from now on.
@@ -61,13 +77,28 @@ impl Http {
             .route("/readyz", get(ready))
             .route("/api/v1/relays", get(relays))
             .route("/api/v1/relays/{relay}", get(relay))
+            .route("/api/v1/relays/{relay}/switch", post(switch::switch))
+            .route("/api/v1/relays/{relay}/ledger", get(events::ledger))
+            .route("/api/v1/events", get(events::events))
+            .route("/metrics", get(metrics::metrics))
             .route("/live/{file}", get(live::live))
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
             })
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(access, access::check))
             .with_state(self)
+    }
+
+    /// Every relay's status; `None` when one does not answer.
+    async fn statuses(&self) -> Option<Vec<RelayStatus>> {
+        let statuses = futures::future::join_all(self.relays.iter().map(|(_, relay)| relay.status())).await;
+        statuses.into_iter().collect()
+    }
+
+    fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
     }
 
     fn relay(&self, name: &str) -> Option<&RelayHandle> {
@@ -89,8 +120,7 @@ struct Relays {
 }
 
 async fn relays(State(http): State<Http>) -> Response {
-    let statuses = futures::future::join_all(http.relays.iter().map(|(_, relay)| relay.status())).await;
-    match statuses.into_iter().collect() {
+    match http.statuses().await {
         Some(relays) => Json(Relays { relays }).into_response(),
         None => Problem::silent().into_response(),
     }
@@ -103,3 +133,6 @@ async fn relay(State(http): State<Http>, Path(name): Path<String>) -> Response {
         None => Problem::silent().into_response(),
     }
 }
+
+/// Bytes of a request's body.
+const MAX_BODY: usize = 64 << 10;

@@ -10,11 +10,17 @@ use serde_json::json;
 pub(super) struct Problem {
     status: StatusCode,
     detail: &'static str,
+    field: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail }
+        Self { status, detail, field: None }
+    }
+
+    /// Names the part of the body that is at fault.
+    pub(super) fn with_field(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
     }
 
     pub(super) fn no_such_relay() -> Self {
@@ -30,8 +36,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("error");
-        let body =
+        let mut body =
             json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
         (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
     }
 }

@@ -85,6 +85,9 @@ fn http_reason(error: &reqwest::Error) -> Reason {
         {
             return Reason::Tls;
         }
+        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return Reason::Eof;
+        }
         if cause.to_string().contains("dns error") {
             return Reason::Dns;
         }

@@ -8,16 +8,19 @@ mod vod;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use relay::{Reason, Report};
 use tokio::sync::mpsc;
+use tracing::warn;
 
+use self::error::InputError;
 pub use self::push::{Admission, Publisher, PushKeys};
 use crate::{
     config::{InputConfig, InputSource},
     status::LastError,
+    throttle::Throttle,
 };
 
 /// What an input's task tells the relay task: a batch of reports of one input.
@@ -62,9 +65,20 @@ struct Link {
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
+    throttle: Throttle,
 }
 
 impl Link {
+    /// Shows and logs why a connection ended, and tells the relay task; the next attempt is made after `retry_in`.
+    async fn lost(&mut self, error: &InputError, retry_in: Option<Duration>) -> Result<(), Gone> {
+        let reason = error.reason();
+        if let Some(suppressed) = self.throttle.admit(("lost", reason.name()), Instant::now()) {
+            warn!(reason = reason.name(), %error, ?retry_in, suppressed, "the input was lost");
+        }
+        self.meter.failed(error.to_last_error());
+        self.report(vec![Report::Lost { reason }]).await
+    }
+
     /// Waits while the relay task is behind: the peer's TCP is what slows down then. An error means the relay is gone.
     async fn report(&self, reports: Vec<Report>) -> Result<(), Gone> {
         self.reports.send(Reports { input: self.input, reports }).await.map_err(|_| Gone)
@@ -95,7 +109,7 @@ pub async fn run(
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
 ) {
-    let link = Link { input, reports, commands, meter };
+    let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
     // `Gone` is the ordinary end.
     let _ = match config.source {
         InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,

@@ -11,7 +11,7 @@ use reqwest::{
     redirect::Policy,
 };
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Command, Gone, Link, error::InputError, stream::FlvStream};
 use crate::config::PullConfig;
@@ -23,9 +23,7 @@ pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut
         link.report(vec![Report::Connecting]).await?;
         let error = read_once(&config, tls, &mut link, &mut backoff).await?;
         let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
-        warn!(url = %config.url, reason = error.reason().name(), %error, retry_in = ?wait, "the input was lost");
-        link.meter.failed(error.to_last_error());
-        link.report(vec![Report::Lost { reason: error.reason() }]).await?;
+        link.lost(&error, Some(wait)).await?;
         link.pause(wait).await?;
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::timeout,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Command, Gone, Link, error::InputError};
 use crate::config::PushConfig;
@@ -121,9 +121,7 @@ pub(super) async fn run(config: &PushConfig, keys: &PushKeys, mut link: Link) ->
         link.report(vec![Report::Connected]).await?;
         let error = serve(publisher, &mut link).await?;
         registration.taken.store(false, Ordering::Release);
-        warn!(%peer, reason = error.reason().name(), %error, "the publisher is gone");
-        link.meter.failed(error.to_last_error());
-        link.report(vec![Report::Lost { reason: error.reason() }]).await?;
+        link.lost(&error, None).await?;
     }
 }
 
@@ -166,9 +164,17 @@ async fn serve(publisher: Publisher, link: &mut Link) -> Result<InputError, Gone
         }
         if left {
             let _ = send_replies(&mut stream, &mut session).await;
+            tokio::spawn(part(stream));
             return Ok(InputError::Left);
         }
     }
+}
+
+/// A publisher sends more after its FCUnpublish; a socket closed under it would look like a failure there.
+async fn part(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = [0; 1_024];
+    let _ = timeout(PARTING, async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} }).await;
 }
 
 async fn send_replies(stream: &mut TcpStream, session: &mut Ingest) -> Result<(), InputError> {
@@ -183,5 +189,7 @@ async fn send_replies(stream: &mut TcpStream, session: &mut Ingest) -> Result<()
 
 /// Read at once from a publisher's socket.
 const READ_SIZE: usize = 64 << 10;
+/// How long a publisher that has left may take to close.
+const PARTING: Duration = Duration::from_secs(1);
 /// How long a publisher may leave a reply unread.
 const REPLY_LIMIT: Duration = Duration::from_secs(5);

@@ -39,9 +39,7 @@ pub(super) async fn run(config: VodConfig, tls: &Arc<rustls::ClientConfig>, mut 
             Ended::Restarted => {}
             Ended::Failed(error) => {
                 let wait = backoff.failed(std::time::Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
-                warn!(reason = error.reason().name(), %error, retry_in = ?wait, "the input was lost");
-                link.meter.failed(error.to_last_error());
-                link.report(vec![Report::Lost { reason: error.reason() }]).await?;
+                link.lost(&error, Some(wait)).await?;
                 link.pause(wait).await?;
             }
         }

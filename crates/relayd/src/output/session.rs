@@ -173,7 +173,7 @@ impl Session<'_> {
             writer.get_or_insert_with(|| MediaWriter::new(stream_id, dts)).write_at(form, dts, queue);
         });
         drop(log);
-        self.meter.skipped.store(self.cursor.skipped(), Relaxed);
+        self.meter.left_out(self.cursor.skipped(), now);
         match reading {
             Reading::Read { tags, more } => {
                 if tags > 0 {

@@ -1,0 +1,151 @@
+//! `/metrics`: the numbers of the status in Prometheus's text format 0.0.4.
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use prometheus::{
+    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder,
+    process_collector::ProcessCollector,
+};
+
+use super::{Http, problem::Problem};
+use crate::status::{InputStatus, OutputStatus, RelayStatus};
+
+/// Made anew for each scrape from what the relays tell: nothing is counted twice, and no series outlives its subject.
+pub(super) async fn metrics(State(http): State<Http>) -> Response {
+    let Some(statuses) = http.statuses().await else { return Problem::silent().into_response() };
+    let text = Families::new().and_then(|families| {
+        for status in &statuses {
+            families.add_relay(status);
+        }
+        families.panics.inc_by(http.panics());
+        families.text()
+    });
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written").into_response()
+        }
+    }
+}
+
+struct Families {
+    registry: Registry,
+    input_up: IntGaugeVec,
+    input_active: IntGaugeVec,
+    input_bytes: IntCounterVec,
+    input_tags: IntCounterVec,
+    input_dts_faults: IntCounterVec,
+    input_reconnects: IntCounterVec,
+    splices: IntCounterVec,
+    output_up: IntGaugeVec,
+    output_bytes: IntCounterVec,
+    output_tags: IntCounterVec,
+    output_skipped_tags: IntCounterVec,
+    output_lag: GaugeVec,
+    output_reconnects: IntCounterVec,
+    log_bytes: IntGaugeVec,
+    log_seconds: GaugeVec,
+    panics: IntCounter,
+}
+
+impl Families {
+    fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let counter = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+            let family = IntCounterVec::new(Opts::new(format!("relayd_{name}"), help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntGaugeVec> {
+            let family = IntGaugeVec::new(Opts::new(format!("relayd_{name}"), help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let seconds = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<GaugeVec> {
+            let family = GaugeVec::new(Opts::new(format!("relayd_{name}"), help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked and were started again.")?;
+        registry.register(Box::new(panics.clone()))?;
+        let (input, output) = (["relay", "input"], ["relay", "output"]);
+        let by_kind = ["relay", "input", "kind"];
+        Ok(Self {
+            input_up: gauge("input_up", "1 while the input is connected and usable.", &input)?,
+            input_active: gauge("input_active", "1 while the input feeds the programme.", &input)?,
+            input_bytes: counter("input_bytes_total", "Bytes received.", &input)?,
+            input_tags: counter("input_tags_total", "Tags received.", &by_kind)?,
+            input_dts_faults: counter("input_dts_faults_total", "Faults of the source's timestamps.", &by_kind)?,
+            input_reconnects: counter("input_reconnects_total", "Connections after the first.", &input)?,
+            splices: counter(
+                "splices_total",
+                "Passes from one input, or one epoch of it, to another.",
+                &["relay", "reason"],
+            )?,
+            output_up: gauge("output_up", "1 while the output is live.", &output)?,
+            output_bytes: counter("output_bytes_total", "Bytes sent.", &output)?,
+            output_tags: counter("output_tags_total", "Tags sent.", &output)?,
+            output_skipped_tags: counter(
+                "output_skipped_tags_total",
+                "Tags left out because the output was late.",
+                &output,
+            )?,
+            output_lag: seconds("output_lag_seconds", "Age of the oldest unsent entry.", &output)?,
+            output_reconnects: counter("output_reconnects_total", "Sessions after the first.", &output)?,
+            log_bytes: gauge("log_bytes", "Bytes held in the log.", &["relay"])?,
+            log_seconds: seconds("log_seconds", "Media time held in the log.", &["relay"])?,
+            panics,
+            registry: registry.clone(),
+        })
+    }
+
+    fn add_relay(&self, status: &RelayStatus) {
+        let relay = status.name.as_str();
+        self.log_bytes.with_label_values(&[relay]).set(i64::try_from(status.log_bytes).unwrap_or(i64::MAX));
+        self.log_seconds.with_label_values(&[relay]).set(status.log_span.as_secs_f64());
+        for (reason, count) in &status.splices_by_reason {
+            self.splices.with_label_values(&[relay, reason]).inc_by(*count);
+        }
+        for input in &status.inputs {
+            self.add_input(relay, input, status.active_input.as_ref() == Some(&input.name));
+        }
+        for output in &status.outputs {
+            self.add_output(relay, output);
+        }
+    }
+
+    fn add_input(&self, relay: &str, input: &InputStatus, is_active: bool) {
+        let labels = [relay, input.name.as_str()];
+        self.input_up.with_label_values(&labels).set(i64::from(matches!(input.state, "live" | "standby")));
+        self.input_active.with_label_values(&labels).set(i64::from(is_active));
+        self.input_bytes.with_label_values(&labels).inc_by(input.bytes);
+        self.input_reconnects.with_label_values(&labels).inc_by(input.reconnects);
+        for (kind, count) in input.tags_by_kind {
+            self.input_tags.with_label_values(&[relay, &input.name, kind]).inc_by(count);
+        }
+        for (kind, count) in input.dts_faults.by_kind() {
+            self.input_dts_faults.with_label_values(&[relay, &input.name, kind]).inc_by(count);
+        }
+    }
+
+    fn add_output(&self, relay: &str, output: &OutputStatus) {
+        let labels = [relay, output.id.as_str()];
+        self.output_up.with_label_values(&labels).set(i64::from(matches!(output.state, "live" | "skipping")));
+        self.output_bytes.with_label_values(&labels).inc_by(output.bytes);
+        self.output_tags.with_label_values(&labels).inc_by(output.tags);
+        self.output_skipped_tags.with_label_values(&labels).inc_by(output.skipped_tags);
+        self.output_lag.with_label_values(&labels).set(output.lag_ms as f64 / 1_000.0);
+        self.output_reconnects.with_label_values(&labels).inc_by(output.reconnects);
+    }
+
+    fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
