@@ -79,7 +79,8 @@ impl Marks {
         let oldest = mark.dts - self.reach;
         let lane = self.lane_mut(track);
         lane.marks.push_back(mark);
-        while lane.marks.front().is_some_and(|mark| mark.dts < oldest) {
+        // Equal timestamps are legal, so time alone bounds nothing.
+        while lane.marks.len() > MAX_MARKS || lane.marks.front().is_some_and(|mark| mark.dts < oldest) {
             lane.marks.pop_front();
             lane.first += 1;
         }
@@ -151,8 +152,8 @@ pub(crate) struct Continuation {
 pub(crate) enum Standing {
     /// It has the last tags relayed.
     Has(Continuation),
-    /// It is behind and will have them.
-    Behind,
+    /// It is behind by this many ms and will have them.
+    Behind(i64),
 }
 
 impl Alignment {
@@ -254,10 +255,10 @@ impl Alignment {
         for (track, pair) in [(Track::Audio, lock.audio), (Track::Video, lock.video)] {
             let Some(pair) = pair else { continue };
             let lane = relayed.lane(track);
-            if pair.relayed < lane.end() {
-                return Some(Standing::Behind);
-            }
             let (last, equal) = (lane.marks.back()?, self.marks.lane(track).get(pair.input.checked_sub(1)?)?);
+            if pair.relayed < lane.end() {
+                return Some(Standing::Behind(last.dts - lane.get(pair.relayed)?.dts));
+            }
             let equal_number = match track {
                 Track::Audio => &mut continuation.audio,
                 Track::Video => &mut continuation.video,
@@ -328,6 +329,8 @@ impl LastBodies {
 }
 
 const TRACKS: [Track; 2] = [Track::Audio, Track::Video];
+/// Marks kept per track: ten seconds of 400 tags each.
+const MAX_MARKS: usize = 4_096;
 /// Equal tags in a row, on every track, that make a lock.
 const PROOF: usize = 8;
 /// Rounding of audio timestamps, in ms.

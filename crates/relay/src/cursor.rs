@@ -172,7 +172,9 @@ impl Cursor {
             Stage::TooLate | Stage::Lost => return Reading::Lagged,
         };
         while !full && let Some(entry) = log.get(next) {
-            if entry.replaces_header && self.policy.on_format_change == OnFormatChange::Reconnect {
+            // Audio and video change one after the other; the second change belongs to the session that the first began.
+            let is_change = entry.replaces_header && entry.dts - base > SAME_CHANGE;
+            if is_change && self.policy.on_format_change == OnFormatChange::Reconnect {
                 self.place = Place::Joining { not_before: next };
                 return Reading::FormatChanged;
             }
@@ -187,7 +189,8 @@ impl Cursor {
                 _ => false,
             };
             // What lies before the first keyframe belongs to no session (audio that arrived behind it).
-            let before_the_start = entry.dts < base;
+            let is_header = matches!(entry.class, Class::VideoHeader | Class::AudioHeader | Class::Metadata);
+            let before_the_start = entry.dts < base && !is_header;
             if left_out {
                 self.skipped += 1;
             } else if !before_the_start {
@@ -228,6 +231,9 @@ fn skip(log: &Log, next: u64, video: Video) -> Video {
         _ => Video::SkippedTo(None),
     }
 }
+
+/// Headers that change this shortly after a session began are part of the change that began it, in ms.
+const SAME_CHANGE: i64 = 1_000;
 
 #[cfg(test)]
 mod tests;

@@ -186,14 +186,15 @@ impl Failover {
 
     /// Takes in what an input's task reports.
     pub fn handle(&mut self, input: usize, report: Report, now: Instant) {
-        let Some(it) = self.inputs.get_mut(input) else { return };
+        // A task that was told to end may still have reports on the way.
+        let Some(it) = self.inputs.get_mut(input).filter(|it| it.wanted) else { return };
         match report {
             Report::Connecting => it.disconnected(Link::Connecting),
             Report::Waiting => {
                 it.disconnected(Link::Idle);
                 it.has_failed = true;
             }
-            Report::Ready => it.disconnected(Link::Ready),
+            Report::Ready => it.ready(now),
             Report::Connected => it.connected(now),
             Report::Bytes(bytes) => it.received(bytes, now),
             Report::Resynced => {

@@ -36,7 +36,8 @@ pub(crate) struct Health {
     pace: VecDeque<(Instant, i64)>,
     faults: VecDeque<Instant>,
     too_many_faults: bool,
-    left_for_fault: bool,
+    /// A fault has been reason to leave the input, and is until then.
+    left_until: Option<Instant>,
 }
 
 /// The tracks that an input has ever had: one that existed is missed.
@@ -63,7 +64,7 @@ impl Health {
             pace: VecDeque::new(),
             faults: VecDeque::new(),
             too_many_faults: false,
-            left_for_fault: false,
+            left_until: None,
         }
     }
 
@@ -102,7 +103,9 @@ impl Health {
 
     /// A timestamp or framing fault came. `leave` says that one alone is reason enough to take another input.
     pub(crate) fn fault(&mut self, limit: Rate, leave: bool, now: Instant) {
-        self.left_for_fault |= leave;
+        if leave {
+            self.left_until = Some(now + limit.window);
+        }
         self.faults.push_back(now);
         while self.faults.front().is_some_and(|&at| now.saturating_duration_since(at) > limit.window) {
             self.faults.pop_front();
@@ -127,7 +130,7 @@ impl Health {
             lost(Reason::NoTags)
         } else if self.too_many_faults {
             lost(Reason::DtsFaults)
-        } else if self.left_for_fault {
+        } else if self.left_until.is_some_and(|until| now < until) {
             poor(Reason::DtsFaults)
         } else if ever.video && silent(self.video, policy.no_video) {
             poor(Reason::NoVideo)
@@ -175,7 +178,7 @@ impl Health {
 }
 
 /// `slow_ratio` is measured over this much real time.
-const PACE_WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const PACE_WINDOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

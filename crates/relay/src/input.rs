@@ -165,6 +165,12 @@ impl Input {
         self.rate = Rate { began: now, bytes: 0, per_second: 0.0 };
     }
 
+    /// A vod has been validated.
+    pub(crate) fn ready(&mut self, now: Instant) {
+        self.disconnected(Link::Ready);
+        self.healthy_since = Some(now);
+    }
+
     /// The connection is gone.
     pub(crate) fn disconnected(&mut self, link: Link) {
         self.link = link;
@@ -275,14 +281,8 @@ impl Input {
         if self.link != Link::Up {
             return None;
         }
-        let key = self.ring.newest_first().find(|(_, held)| held.class == Class::Key);
-        key.map(|(number, _)| number).or_else(|| {
-            let audio_only = self.is_audio_only(now);
-            self.ring
-                .newest_first()
-                .find(|(_, held)| audio_only && held.track == Track::Audio)
-                .map(|(number, _)| number)
-        })
+        // A ring without video holds nothing but audio: its newest tag will do.
+        self.ring.newest_key().or_else(|| self.ring.newest().filter(|_| self.is_audio_only(now)))
     }
 
     /// Three seconds have brought audio and no video.
@@ -298,7 +298,7 @@ impl Input {
     /// Usable, and without trouble since when.
     pub(crate) fn healthy_since(&self, now: Instant) -> Option<Instant> {
         match self.link {
-            Link::Ready => Some(self.epoch),
+            Link::Ready => self.healthy_since,
             _ if self.is_usable(now) => self.healthy_since,
             _ => None,
         }

@@ -75,6 +75,8 @@ pub struct Log {
     last: [Option<i64>; 3],
     headers: Arc<HeaderForms>,
     has_video: bool,
+    /// Video frames held.
+    videos: usize,
     newest_key: Option<u64>,
     /// A keyframe has left the log before the next one came.
     gop_does_not_fit: bool,
@@ -92,6 +94,7 @@ impl Log {
             last: [None; 3],
             headers: Arc::default(),
             has_video: false,
+            videos: 0,
             newest_key: None,
             gop_does_not_fit: false,
         }
@@ -116,7 +119,8 @@ impl Log {
         let is_entry_point = placed.class == Class::Key || (placed.class == Class::Audio && !self.has_video);
         let headers = is_entry_point.then(|| Arc::clone(&self.headers));
         let offset = self.written;
-        self.written += wire.bytes_len() as u64;
+        self.written += (wire.bytes_len() + size_of::<Entry>()) as u64;
+        self.videos += usize::from(is_video(placed.class));
         self.entries.push_back(Entry {
             class: placed.class,
             dts: placed.dts,
@@ -151,10 +155,15 @@ impl Log {
             }
             if self.newest_key == Some(self.first) {
                 self.newest_key = None;
-                self.gop_does_not_fit = true;
+                self.gop_does_not_fit = self.videos > 1;
             }
+            self.videos -= usize::from(is_video(oldest.class));
             self.entries.pop_front();
             self.first += 1;
+        }
+        if self.videos == 0 {
+            // The programme has gone on without video for as long as the log reaches back.
+            self.has_video = false;
         }
     }
 
@@ -186,7 +195,8 @@ impl Log {
         if self.has_video {
             return self.newest_key;
         }
-        let newest = self.entries.iter().rposition(|entry| entry.class == Class::Audio)?;
+        let begins = |entry: &Entry| entry.class == Class::Audio && entry.headers.is_some();
+        let newest = self.entries.iter().rposition(begins)?;
         Some(self.first + newest as u64).filter(|&number| number >= self.begins)
     }
 
@@ -229,6 +239,10 @@ fn track_of(class: Class) -> Option<Track> {
         Class::Metadata => Some(Track::Data),
         Class::Empty | Class::Script => None,
     }
+}
+
+fn is_video(class: Class) -> bool {
+    matches!(class, Class::Key | Class::Inter | Class::Disposable | Class::VideoOther)
 }
 
 fn index(track: Track) -> usize {

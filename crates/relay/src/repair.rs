@@ -155,9 +155,11 @@ impl Repair {
     fn order_fault(&mut self, track: Track, dts: i64, arrived: Instant) -> Option<Fault> {
         let other = self.lane(track.other())?;
         let behind = other.last - dts;
-        let misplaced = behind > LARGEST_DISORDER;
-        let begins = misplaced && !self.misplaced;
-        self.misplaced = misplaced;
+        // The track in front says nothing about the order of the one behind.
+        let begins = behind > LARGEST_DISORDER && !self.misplaced;
+        if behind > 0 {
+            self.misplaced = behind > LARGEST_DISORDER;
+        }
 
         if behind.abs() <= LARGEST_SKEW {
             self.apart_since = None;

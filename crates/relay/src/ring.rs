@@ -35,17 +35,21 @@ pub(crate) struct Ring {
     held: VecDeque<Held>,
     first: u64,
     bytes: usize,
+    newest_key: Option<u64>,
 }
 
 impl Ring {
     /// An empty ring. Bounded by bytes (bodies plus their bookkeeping) and by media time.
     pub(crate) fn new(policy: LogPolicy) -> Self {
-        Self { policy, held: VecDeque::new(), first: 0, bytes: 0 }
+        Self { policy, held: VecDeque::new(), first: 0, bytes: 0, newest_key: None }
     }
 
     /// Appends a tag and lets go of what exceeds the bounds.
     pub(crate) fn push(&mut self, held: Held) {
         self.bytes += cost(&held);
+        if held.class == Class::Key {
+            self.newest_key = Some(self.end());
+        }
         let newest = held.dts;
         self.held.push_back(held);
         let max_time = self.policy.reach_ms();
@@ -62,6 +66,7 @@ impl Ring {
     /// Forgets everything; numbers go on.
     pub(crate) fn clear(&mut self) {
         self.first = self.end();
+        self.newest_key = None;
         self.held = VecDeque::new();
         self.bytes = 0;
     }
@@ -82,9 +87,14 @@ impl Ring {
         self.held.get(usize::try_from(index).ok()?)
     }
 
-    /// The tags held, newest first, with their numbers.
-    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (u64, &Held)> {
-        (self.first..self.end()).rev().zip(self.held.iter().rev())
+    /// The number of the newest keyframe, while it is held.
+    pub(crate) fn newest_key(&self) -> Option<u64> {
+        self.newest_key.filter(|&number| number >= self.first)
+    }
+
+    /// The number of the newest tag, while one is held.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.end().checked_sub(1).filter(|&number| number >= self.first)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The relay task: owns every decision of one relay, and carries them out.
 
+mod handle;
+mod telling;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -9,66 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{Action, Event, EventKind, Failover, InputKind, Phase, Placed};
+use relay::{Action, Failover, InputKind, Phase, Placed};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{Id, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
+pub use self::handle::{RelayHandle, Request};
 use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
-    events::{EventBus, Happened, Ledger},
+    events::{EventBus, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
     output::Output,
-    status::{InputStatus, OutputMeter, OutputState, RelayStatus},
+    status::{OutputMeter, OutputState, RelayStatus},
     throttle::Throttle,
     tls::TlsConfigs,
 };
-
-/// What a relay can be asked.
-#[derive(Debug)]
-pub enum Request {
-    /// Its status.
-    Status(oneshot::Sender<RelayStatus>),
-    /// Another input is to feed. Answers with the status, or with nothing when there is no such input.
-    Switch(String, oneshot::Sender<Option<RelayStatus>>),
-}
-
-/// The way to a relay's task.
-#[derive(Clone, Debug)]
-pub struct RelayHandle {
-    requests: mpsc::Sender<Request>,
-    /// Its log, for those who watch.
-    pub fanout: Arc<Fanout>,
-    /// What has happened to it.
-    pub ledger: Ledger,
-}
-
-impl RelayHandle {
-    /// The relay's status; `None` when its task does not answer.
-    pub async fn status(&self) -> Option<RelayStatus> {
-        self.ask(Request::Status).await
-    }
-
-    /// Lets the input of that name feed as soon as it can. `Some(None)` when there is none; `None` when the task does
-    /// not answer.
-    pub async fn switch(&self, input: String) -> Option<Option<RelayStatus>> {
-        self.ask(|reply| Request::Switch(input, reply)).await
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        let ask = async {
-            self.requests.send(request(reply)).await.ok()?;
-            answer.await.ok()
-        };
-        timeout(ANSWER_LIMIT, ask).await.ok().flatten()
-    }
-}
 
 /// What all relays of the process share.
 #[derive(Clone, Debug)]
@@ -235,7 +198,7 @@ impl RelayTask {
             phase: Phase::Starting,
         });
         for output in 0..self.config.outputs.len() {
-            self.start_output(output);
+            self.start_output(output, Duration::ZERO);
         }
         info!(inputs = self.config.inputs.len(), outputs = self.config.outputs.len(), "started");
         self.act(now);
@@ -276,7 +239,7 @@ impl RelayTask {
                     }
                     continue;
                 }
-                Action::Start(input) => self.start_input(input),
+                Action::Start(input) => self.start_input(input, Duration::ZERO),
                 Action::Stop(input) => {
                     if let Some(running) = &mut self.running {
                         running.inputs[input] = None;
@@ -308,7 +271,7 @@ impl RelayTask {
         }
     }
 
-    fn start_input(&mut self, input: usize) {
+    fn start_input(&mut self, input: usize, pause: Duration) {
         let Some(running) = &mut self.running else { return };
         let config = self.config.inputs[input].clone();
         let span = info_span!("input", input = config.name);
@@ -316,11 +279,11 @@ impl RelayTask {
         running.inputs[input] = Some(commands);
         let meter = Arc::clone(&self.input_meters[input]);
         let task = input::run(input, config, self.shared.inputs.clone(), running.reports.clone(), receiver, meter);
-        let id = running.tasks.spawn(task.instrument(span)).id();
+        let id = running.tasks.spawn(after(pause, task).instrument(span)).id();
         running.children.insert(id, Child::Input(input));
     }
 
-    fn start_output(&mut self, output: usize) {
+    fn start_output(&mut self, output: usize, pause: Duration) {
         let Some(running) = &mut self.running else { return };
         let config = self.config.outputs[output].clone();
         let meter = Arc::clone(&self.output_meters[output]);
@@ -335,7 +298,7 @@ impl RelayTask {
         let tls = self.shared.tls.for_output(&config.tls);
         let fanout = Arc::clone(&self.fanout);
         let task = Output { config, fanout, meter, tls, cancel: running.outputs.child_token() };
-        let id = running.tasks.spawn(task.run().instrument(span)).id();
+        let id = running.tasks.spawn(after(pause, task.run()).instrument(span)).id();
         running.children.insert(id, Child::Output(output));
     }
 
@@ -350,124 +313,14 @@ impl RelayTask {
         self.shared.panics.fetch_add(1, Relaxed);
         error!(?child, "a task panicked and is started again");
         match child {
-            Child::Output(output) => self.start_output(output),
+            Child::Output(output) => self.start_output(output, RESTART_PAUSE),
             Child::Input(input) => {
-                let report = relay::Report::Lost { reason: relay::Reason::Panic };
-                if let Some(running) = &mut self.running {
-                    running.failover.handle(input, report, Instant::now());
+                let Some(running) = &mut self.running else { return };
+                running.failover.handle(input, relay::Report::Lost { reason: relay::Reason::Panic }, Instant::now());
+                if running.inputs[input].is_some() {
+                    self.start_input(input, RESTART_PAUSE);
                 }
-                self.start_input(input);
             }
-        }
-    }
-
-    fn record(&mut self, event: &Event, now: Instant) {
-        let name = event.input.map(|input| self.config.inputs[input].name.as_str());
-        let happened = Happened { input: name, dts: event.dts, detail: &event.detail, ..Happened::default() };
-        self.ledger.record(event.kind, event.reason, &happened);
-        let Some(suppressed) = self.throttle.admit((event.kind.name(), event.reason), now) else { return };
-        let input = event.input.map_or("", |input| self.config.inputs[input].name.as_str());
-        let (dts_before, dts_after) = event.dts.unzip();
-        let (kind, reason, detail) = (event.kind.name(), event.reason, event.detail.as_str());
-        match event.kind {
-            EventKind::Fault => warn!(input, reason, dts_before, dts_after, suppressed, "{kind}"),
-            EventKind::Splice => warn!(input, reason, dts_before, dts_after, detail, suppressed, "{kind}"),
-            EventKind::State | EventKind::Skip | EventKind::Hold => info!(input, reason, detail, suppressed, "{kind}"),
-        }
-    }
-
-    fn say_how_to_watch(&self) {
-        if let Some(base) = &self.shared.watch_at {
-            info!("on air; watch with: ffplay {base}/live/{}.flv", self.config.name);
-        }
-    }
-
-    fn log_status(&self) {
-        let status = self.status(Instant::now());
-        let live = status.outputs.iter().filter(|output| output.state == "live").count();
-        let bitrate = status.inputs.iter().find(|input| Some(&input.name) == status.active_input.as_ref());
-        let lag_ms = status.outputs.iter().map(|output| output.lag_ms).max().unwrap_or(0);
-        let skipped: u64 = status.outputs.iter().map(|output| output.skipped_tags).sum();
-        info!(
-            state = status.state,
-            input = status.active_input.as_deref().unwrap_or("none"),
-            kbps = bitrate.map_or(0, |input| input.bitrate_bps / 1_000),
-            live = format_args!("{live}/{}", status.outputs.len()),
-            splices = status.splices,
-            skipped,
-            lag_ms,
-            "status"
-        );
-    }
-
-    fn status(&self, now: Instant) -> RelayStatus {
-        let config = &self.config;
-        let failover = self.failover();
-        let name_of = |input: usize| config.inputs.get(input).map(|input| input.name.clone());
-        let state = match failover.map(Failover::phase) {
-            None => "stopped",
-            Some(_) if self.cancel.is_cancelled() => "stopping",
-            Some(Phase::Starting) => "starting",
-            Some(Phase::Running) => "running",
-            Some(Phase::Holding) => "holding",
-            Some(Phase::Finished) => "stopped",
-        };
-        let outputs = config.outputs.iter().zip(&self.output_meters);
-        let (log_bytes, log_span) = {
-            let log = self.fanout.log();
-            (log.bytes(), log.span())
-        };
-        RelayStatus {
-            name: config.name.clone(),
-            title: config.title.clone(),
-            origin: "file",
-            state,
-            selected_input: name_of(failover.map_or(0, Failover::selected)),
-            active_input: failover.and_then(Failover::active).and_then(name_of),
-            splices: failover.map_or(0, |failover| failover.splices().values().sum()),
-            splices_by_reason: failover
-                .map(|failover| failover.splices().iter().map(|(reason, count)| (reason.name(), *count)).collect())
-                .unwrap_or_default(),
-            log_bytes,
-            log_span,
-            timeline_ms: failover.map_or(0, Failover::timeline_ms),
-            inputs: (0..config.inputs.len()).map(|input| self.input_status(input, now)).collect(),
-            outputs: outputs
-                .map(|(output, meter)| meter.status(&output.id, &output.name, output.target.to_string(), now))
-                .collect(),
-        }
-    }
-
-    fn input_status(&self, input: usize, now: Instant) -> InputStatus {
-        let config = &self.config.inputs[input];
-        let (kind, url) = match &config.source {
-            InputSource::Pull(pull) => ("pull", Some(pull.url.to_string())),
-            InputSource::Push(_) => ("push", None),
-            InputSource::Vod(vod) => ("vod", vod.items.first().map(ToString::to_string)),
-        };
-        let failover = self.failover();
-        let it = failover.map(|failover| &failover.inputs()[input]);
-        let counters = it.map(|it| *it.counters()).unwrap_or_default();
-        InputStatus {
-            name: config.name.clone(),
-            kind,
-            url,
-            state: failover.map_or("idle", |failover| failover.input_state(input, now)),
-            aligned_with: failover
-                .and_then(|failover| failover.aligned_with(input))
-                .map(|other| self.config.inputs[other].name.clone()),
-            bitrate_bps: it.map_or(0, relay::Input::bitrate),
-            tags: counters.audio_tags + counters.video_tags + counters.script_tags,
-            tags_by_kind: [
-                ("audio", counters.audio_tags),
-                ("video", counters.video_tags),
-                ("script", counters.script_tags),
-            ],
-            bytes: counters.bytes,
-            gop_ms: it.and_then(relay::Input::gop_ms),
-            dts_faults: it.map(|it| it.faults().into()).unwrap_or_default(),
-            reconnects: counters.reconnects,
-            last_error: self.input_meters[input].last_error(),
         }
     }
 }
@@ -513,6 +366,14 @@ enum Happening {
     Ended(Result<Id, JoinError>),
 }
 
+/// Runs a task after a pause: one that panics at its start is not started again and again without end.
+async fn after(pause: Duration, task: impl Future<Output = ()>) {
+    tokio::time::sleep(pause).await;
+    task.await;
+}
+
+/// How long a task that panicked rests.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Batches of reports that may wait: beyond it the inputs' TCP slows their servers down.
 const REPORTS: usize = 64;
 /// Batches taken in before the log is written.
@@ -521,5 +382,3 @@ const BATCH: usize = 16;
 const STATUS_LINE: Duration = Duration::from_secs(10);
 /// How long the outputs may take to end their sessions.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
-/// How long a relay may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);

@@ -39,7 +39,7 @@ fn one_encode_on_two_bases_locks_whichever_is_ahead() {
             let continuation = Continuation { audio: Some(299), video: Some(149), offset: 77_000 };
             assert_eq!(standing, Standing::Has(continuation));
         } else {
-            assert_eq!(standing, Standing::Behind);
+            assert_eq!(standing, Standing::Behind(980));
         }
     }
 }

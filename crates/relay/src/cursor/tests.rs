@@ -199,10 +199,17 @@ fn a_change_of_format_ends_the_session_and_the_next_begins_behind_it() {
     bench.run(1_000);
     let mut cursor = cursor(policy);
     bench.read(&mut cursor);
+    bench.run(1_000);
+    bench.read(&mut cursor);
     bench.push(Class::VideoHeader, 11);
     assert_eq!(bench.read(&mut cursor).0, Reading::FormatChanged);
     cursor.rejoin();
     assert_eq!(bench.read(&mut cursor).0, Reading::NoEntryPoint, "the old keyframe is of the old format");
     bench.run(40);
-    assert_eq!(bench.read(&mut cursor).1[..2], [(1_000, 11), (1_000, 4)]);
+    bench.push(Class::AudioHeader, 5);
+    bench.run(40);
+    let (reading, got) = bench.read(&mut cursor);
+    assert_eq!(got[..2], [(2_000, 11), (2_000, 4)]);
+    assert!(matches!(reading, Reading::Read { .. }), "the audio header's change is part of the same one");
+    assert!(got.contains(&(2_040, 5)));
 }

@@ -1,23 +1,25 @@
 //! Which input should feed: trouble, precedence, returns.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Action, Cut, Failover};
 use crate::{
     event::EventKind,
     fault::Reason,
+    health::PACE_WINDOW,
     input::{InputKind, Link},
     policy::{Revert, Standby},
 };
 
 impl Failover {
     pub(super) fn find_trouble(&mut self, now: Instant) {
-        for input in 0..self.inputs.len() {
-            let Some(trouble) = self.inputs[input].trouble(&self.policy, now) else {
+        let troubles: Vec<_> = self.inputs.iter_mut().map(|input| input.trouble(&self.policy, now)).collect();
+        for (input, trouble) in troubles.into_iter().enumerate() {
+            let Some(trouble) = trouble else {
                 self.inputs[input].told = None;
                 continue;
             };
-            if trouble.lost || self.has_better_than(input, now) {
+            if trouble.lost || self.has_better_than(input, trouble.reason, now) {
                 self.actions.push_back(Action::Restart(input, trouble.reason));
                 self.lose(input, trouble.reason, Link::Restarting, now);
             } else if self.inputs[input].told != Some(trouble.reason) {
@@ -27,8 +29,20 @@ impl Failover {
         }
     }
 
-    fn has_better_than(&self, input: usize, now: Instant) -> bool {
-        (0..self.inputs.len()).any(|other| other != input && self.inputs[other].healthy_since(now).is_some())
+    /// Another input is healthy, and has been for long enough to have shown the same trouble: two connections to one
+    /// failing source would otherwise relieve each other for ever.
+    fn has_better_than(&self, input: usize, reason: Reason, now: Instant) -> bool {
+        let shows_after = match reason {
+            Reason::NoVideo => self.policy.no_video,
+            Reason::NoAudio => self.policy.no_audio,
+            Reason::KeyframeOverdue => self.policy.keyframe_overdue,
+            Reason::Slow => PACE_WINDOW,
+            _ => Duration::ZERO,
+        };
+        (0..self.inputs.len()).filter(|&other| other != input).any(|other| {
+            let healthy = self.inputs[other].healthy_since(now);
+            healthy.is_some_and(|since| now.saturating_duration_since(since) >= shows_after)
+        })
     }
 
     /// The input's connection is gone. What it has delivered is still relayed.
@@ -68,11 +82,12 @@ impl Failover {
         };
         if candidate == feed.input {
             self.switch_pending &= candidate != self.selected;
+            self.want_inputs();
             return;
         }
         if self.switch_pending && candidate == self.selected {
             self.change_over(candidate, Reason::Manual, now);
-        } else if candidate == self.selected && self.may_revert(candidate, now) {
+        } else if self.may_revert(candidate, now) {
             self.change_over(candidate, Reason::Revert, now);
         }
     }
@@ -104,7 +119,7 @@ impl Failover {
         let healthy = self.inputs[candidate].healthy_since(now);
         let rested = healthy.is_some_and(|since| now.saturating_duration_since(since) >= self.policy.revert_after)
             && now.saturating_duration_since(feed.since) >= self.policy.min_dwell;
-        if self.policy.revert == Revert::Manual || !rested || self.inputs[candidate].kind == InputKind::Vod {
+        if self.policy.revert == Revert::Manual || !rested {
             return false;
         }
         let limit = self.policy.max_reverts;
@@ -125,18 +140,19 @@ impl Failover {
     /// in order that is not known to be dead.
     pub(super) fn want_inputs(&mut self) {
         let hot = self.policy.standby == Standby::Hot;
-        let needed = self.active().is_none();
+        // An input in trouble that still feeds needs a better one as well.
+        let needed = self.active().is_none_or(|active| self.inputs[active].told.is_some());
         for input in 0..self.inputs.len() {
             let wanted = hot
                 || input == self.selected
                 || self.active() == Some(input)
-                || (needed && self.inputs[..input].iter().all(|before| before.has_failed))
+                || (needed && self.inputs[..input].iter().all(|before| before.has_failed || before.told.is_some()))
                 || self.inputs[input].kind == InputKind::Push;
             let it = &mut self.inputs[input];
             if wanted && !it.wanted {
                 it.wanted = true;
                 self.actions.push_back(Action::Start(input));
-            } else if !wanted && it.wanted && self.timeline.reached().is_some() && self.feed.is_some() {
+            } else if !wanted && it.wanted && self.feed.is_some() {
                 it.wanted = false;
                 it.has_failed = false;
                 it.disconnected(Link::Idle);

@@ -41,7 +41,7 @@ impl Failover {
         let meter = self.timeline.reached().map(|_| Meter::new(source, now));
         self.feed = Some(Feed { input, next, beginning, since: now, meter });
         self.inputs[input].alignment.unlock();
-        self.switch_pending = false;
+        self.switch_pending &= input != self.selected;
         self.cut = None;
     }
 
@@ -86,7 +86,7 @@ impl Failover {
                         return true;
                     }
                 }
-                Some(Standing::Behind) => awaited |= now < patience,
+                Some(Standing::Behind(_)) => awaited |= now < patience,
                 None => {}
             }
         }
@@ -105,7 +105,7 @@ impl Failover {
     pub(super) fn change_over(&mut self, input: usize, reason: Reason, now: Instant) {
         match self.standing(input) {
             Some(Standing::Has(continuation)) if self.splice_exactly(input, continuation, reason, now) => {}
-            Some(Standing::Behind) => {
+            Some(Standing::Behind(by)) if by <= LONGEST_PAUSE => {
                 // The feed stops where it stands, and goes on when the input has come that far.
                 if let Some(from) = self.active() {
                     self.retire(from, reason);
@@ -172,7 +172,9 @@ impl Failover {
             return Some(SplicePoint { number: newest, source: newest_source, at: 0, ahead: 0 });
         };
         let settles_at = it.anchor.settles_at()?;
-        if now < settles_at {
+        // A vod is paced by relayd from its first keyframe on: there is no burst to wait for, and no tag to lose.
+        let is_vod = it.kind == InputKind::Vod;
+        if now < settles_at && !is_vod {
             self.look_again(settles_at);
             return None;
         }
@@ -184,7 +186,7 @@ impl Failover {
             let placed = placed + self.timeline.ahead();
             let at = placed.max(reached + 1);
             let ahead = at - (newest_source + offset);
-            return (placed > reached - LIVE_TOLERANCE).then_some(SplicePoint {
+            return (is_vod || placed > reached - LIVE_TOLERANCE).then_some(SplicePoint {
                 number: newest,
                 source: newest_source,
                 at,
@@ -243,5 +245,7 @@ const LARGEST_REPEAT: i64 = 2_500;
 const USUAL_INTERVAL: i64 = 40;
 /// How many tags before a keyframe are searched for audio that belongs behind it.
 const DEEPEST_INTERLEAVE: u64 = 64;
+/// How long a healthy feed may pause so that a return to a late input is exact, in ms.
+const LONGEST_PAUSE: i64 = 1_000;
 /// How often inputs that are not aligned are searched while another feeds.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(200);

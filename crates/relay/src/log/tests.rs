@@ -51,7 +51,7 @@ fn only_a_header_that_takes_anothers_place_is_a_change() {
 #[test]
 fn a_gop_that_does_not_fit_leaves_no_place_to_begin_and_warns_once() {
     let now = Instant::now();
-    let mut log = log(5_000);
+    let mut log = log(8_000);
     log.push(&placed(Class::Key, 0, 1_000), now);
     for n in 1..10 {
         log.push(&placed(Class::Inter, n * 40, 1_000), now);
@@ -72,6 +72,18 @@ fn audio_alone_begins_at_the_newest_audio() {
     log.push(&placed(Class::Audio, 23, 10), now);
     assert_eq!(log.entry_point(), Some(2));
     assert!(log.get(2).unwrap().headers.as_ref().unwrap().audio.is_some());
+}
+
+#[test]
+fn a_programme_that_has_lost_its_video_begins_with_audio_in_the_end() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    log.push(&placed(Class::Key, 0, 10), now);
+    for n in 1..600 {
+        log.push(&placed(Class::Audio, n * 20, 10), now);
+    }
+    assert_eq!(log.entry_point(), Some(599));
+    assert!(!log.take_gop_warning());
 }
 
 #[test]

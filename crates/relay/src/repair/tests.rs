@@ -151,6 +151,18 @@ fn skew_is_told_once_after_three_seconds() {
     assert_eq!(kinds.len(), 1);
 }
 
+#[test]
+fn a_steady_disorder_is_told_once() {
+    let mut feed = Feed::new();
+    let mut told = Vec::new();
+    for at in (0..10_000u32).step_by(40) {
+        told.extend(feed.place(Track::Video, at + 600, u64::from(at)).fault);
+        told.extend(feed.place(Track::Audio, at, u64::from(at)).fault);
+    }
+    let kinds: Vec<_> = told.iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [FaultKind::Interleave]);
+}
+
 proptest! {
     #[test]
     fn whatever_comes_the_line_never_goes_back_on_a_track(

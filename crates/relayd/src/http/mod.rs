@@ -91,10 +91,16 @@ impl Http {
             .with_state(self)
     }
 
-    /// Every relay's status; `None` when one does not answer.
-    async fn statuses(&self) -> Option<Vec<RelayStatus>> {
-        let statuses = futures::future::join_all(self.relays.iter().map(|(_, relay)| relay.status())).await;
-        statuses.into_iter().collect()
+    /// The status of every relay that answers: one that does not is no reason to hide the others.
+    async fn statuses(&self) -> Vec<RelayStatus> {
+        let ask = self.relays.iter().map(async |(name, relay)| {
+            let status = relay.status().await;
+            if status.is_none() {
+                tracing::warn!(relay = name, "the relay does not answer");
+            }
+            status
+        });
+        futures::future::join_all(ask).await.into_iter().flatten().collect()
     }
 
     fn panics(&self) -> u64 {
@@ -120,10 +126,7 @@ struct Relays {
 }
 
 async fn relays(State(http): State<Http>) -> Response {
-    match http.statuses().await {
-        Some(relays) => Json(Relays { relays }).into_response(),
-        None => Problem::silent().into_response(),
-    }
+    Json(Relays { relays: http.statuses().await }).into_response()
 }
 
 async fn relay(State(http): State<Http>, Path(name): Path<String>) -> Response {

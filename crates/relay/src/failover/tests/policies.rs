@@ -77,7 +77,9 @@ fn soft_trouble_leaves_the_input_only_for_a_better_one() {
     assert_eq!(world.failover.input_state(0, world.instant()), "stalled");
     assert_eq!(world.states.iter().filter(|(reason, _)| *reason == "no_audio").count(), 1, "told once");
     world.connect(1, Encode::new(2));
-    world.run(2_000);
+    world.run(3_500);
+    assert_eq!(world.failover.active(), Some(0), "the other has not shown yet that it has what is missing");
+    world.run(1_500);
     assert_eq!(world.failover.active(), Some(1));
     assert_eq!(world.splices[0].0, "no_audio");
 }
@@ -196,4 +198,76 @@ fn on_fault_failover_leaves_for_a_single_fault() {
     assert_eq!(world.failover.active(), Some(1));
     assert_eq!(world.splices[0].0, "dts_faults");
     world.check_monotonic();
+}
+
+#[test]
+fn a_middle_input_is_returned_to_as_well() {
+    let quick = FailoverPolicy { revert_after: Duration::from_secs(2), min_dwell: Duration::ZERO, ..policy() };
+    let mut world = World::new(quick, &[Pull, Pull, Pull]);
+    for input in 0..3 {
+        world.connect(input, Encode::new(input as u8 + 1));
+    }
+    world.run(2_000);
+    world.lose(0, Reason::Eof);
+    world.run(1_500);
+    world.lose(1, Reason::Eof);
+    world.run(1_500);
+    assert_eq!(world.failover.active(), Some(2));
+    world.connect(1, Encode::new(2));
+    world.run(4_000);
+    assert_eq!(world.failover.active(), Some(1));
+}
+
+#[test]
+fn two_connections_to_one_failing_source_do_not_relieve_each_other_for_ever() {
+    let mut world = World::new(policy(), &[Pull, Pull]);
+    for input in 0..2 {
+        world.connect(input, Encode::new(input as u8 + 1));
+    }
+    world.run(6_000);
+    for second in 0..60 {
+        for input in 0..2 {
+            let mute = Encode { audio: false, ..Encode::new(input as u8 + 1) };
+            match world.feeds[input] {
+                Some(_) => world.feeds[input] = Some(mute),
+                None => world.connect(input, mute),
+            }
+        }
+        world.run(1_000);
+        assert!(world.splices.len() <= 1, "{} splices after {second} s", world.splices.len());
+    }
+}
+
+#[test]
+fn a_cold_standby_is_connected_when_the_feed_is_in_trouble() {
+    let cold = FailoverPolicy { standby: Standby::Cold, ..policy() };
+    let mut world = World::new(cold, &[Pull, Pull]);
+    world.connect(0, Encode::new(1));
+    world.run(2_000);
+    world.feeds[0] = Some(Encode { audio: false, ..Encode::new(1) });
+    world.run(5_000);
+    assert!(world.done.contains(&"Start(1)".to_owned()));
+    world.connect(1, Encode::new(2));
+    world.run(6_000);
+    assert_eq!(world.failover.active(), Some(1));
+}
+
+#[test]
+fn a_switch_to_a_vod_begins_with_its_first_keyframe() {
+    let mut world = World::new(policy(), &[Pull, Vod]);
+    world.report(1, Report::Ready);
+    world.connect(0, Encode::new(1));
+    world.run(3_300);
+    let now = world.instant();
+    world.failover.switch(1, now);
+    world.drain();
+    world.report(1, Report::Connected);
+    for header in Encode::new(9).headers() {
+        world.report(1, Report::Tag(header));
+    }
+    let first = Encode::new(9).slot(0).remove(0);
+    let body = first.body.clone();
+    world.report(1, Report::Tag(first));
+    assert_eq!(world.failover.active(), Some(1));
+    assert_eq!(world.media().last().unwrap().body, body);
 }

@@ -1,0 +1,54 @@
+//! The way to a relay's task.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::{events::Ledger, fanout::Fanout, status::RelayStatus};
+
+/// What a relay can be asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Its status.
+    Status(oneshot::Sender<RelayStatus>),
+    /// Another input is to feed. Answers with the status, or with nothing when there is no such input.
+    Switch(String, oneshot::Sender<Option<RelayStatus>>),
+}
+
+/// The way to a relay's task.
+#[derive(Clone, Debug)]
+pub struct RelayHandle {
+    pub(super) requests: mpsc::Sender<Request>,
+    /// Its log, for those who watch.
+    pub fanout: Arc<Fanout>,
+    /// What has happened to it.
+    pub ledger: Ledger,
+}
+
+impl RelayHandle {
+    /// The relay's status; `None` when its task does not answer.
+    pub async fn status(&self) -> Option<RelayStatus> {
+        self.ask(Request::Status).await
+    }
+
+    /// Lets the input of that name feed as soon as it can. `Some(None)` when there is none; `None` when the task does
+    /// not answer.
+    pub async fn switch(&self, input: String) -> Option<Option<RelayStatus>> {
+        self.ask(|reply| Request::Switch(input, reply)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.requests.send(request(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(ANSWER_LIMIT, ask).await.ok().flatten()
+    }
+}
+
+/// How long a relay may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
