@@ -14,4 +14,5 @@ mod process;
 mod push_inputs;
 mod relays_to_every_output;
 mod stage;
+mod telling;
 mod vod_inputs;

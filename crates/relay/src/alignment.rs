@@ -10,11 +10,11 @@ use crate::repair::Track;
 ///
 /// Equal tags have equal prints; the reverse is proven by bytes where it matters, at the splice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Print(u64);
+pub struct Print(u64);
 
 impl Print {
     /// The print of a media tag's body.
-    pub(crate) fn of(track: Track, body: &[u8]) -> Self {
+    pub fn of(track: Track, body: &[u8]) -> Self {
         let mut hash = mix(track as u64, body.len() as u64);
         let edge = body.len().min(EDGE);
         for piece in [&body[..edge], &body[body.len() - edge..]] {
@@ -40,19 +40,20 @@ fn word_of(bytes: &[u8]) -> u64 {
 
 /// A tag by its print and place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    pub(crate) print: Print,
+pub struct Mark {
+    /// What identifies it.
+    pub print: Print,
     /// On the line that it is marked on: an input's repaired one, or the programme's.
-    pub(crate) dts: i64,
+    pub dts: i64,
     /// The timestamp as it came from the source.
-    pub(crate) raw: u32,
+    pub raw: u32,
     /// Its number in the input's ring.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// The marks of one line, track by track, for as long as rings reach back.
 #[derive(Clone, Debug)]
-pub(crate) struct Marks {
+pub struct Marks {
     audio: Lane,
     video: Lane,
     reach: i64,
@@ -67,15 +68,17 @@ struct Lane {
 
 impl Marks {
     /// Marks of the newest `reach` ms.
-    pub(crate) fn new(reach: i64) -> Self {
+    pub fn new(reach: i64) -> Self {
         Self { audio: Lane::default(), video: Lane::default(), reach }
     }
 
-    pub(crate) fn reach(&self) -> i64 {
+    /// How far back marks are kept, in ms.
+    pub fn reach(&self) -> i64 {
         self.reach
     }
 
-    pub(crate) fn push(&mut self, track: Track, mark: Mark) {
+    /// Adds the newest mark of a track and lets go of what lies too far back.
+    pub fn push(&mut self, track: Track, mark: Mark) {
         let oldest = mark.dts - self.reach;
         let lane = self.lane_mut(track);
         lane.marks.push_back(mark);
@@ -118,8 +121,9 @@ impl Lane {
 
 /// An input's tags against those relayed: unknown, or locked.
 #[derive(Clone, Debug)]
-pub(crate) struct Alignment {
-    pub(crate) marks: Marks,
+pub struct Alignment {
+    /// The input's own line.
+    pub marks: Marks,
     lock: Option<Lock>,
 }
 
@@ -138,18 +142,18 @@ struct Pair {
 
 /// Where an input's ring goes on after the last tags relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Continuation {
+pub struct Continuation {
     /// The ring numbers of the tags that equal the last ones relayed; the next of each track is new.
-    pub(crate) audio: Option<u64>,
+    pub audio: Option<u64>,
     /// Likewise.
-    pub(crate) video: Option<u64>,
+    pub video: Option<u64>,
     /// What to add to the input's DTS to go on where the programme's stand.
-    pub(crate) offset: i64,
+    pub offset: i64,
 }
 
 /// What a locked input has of the tags after the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// It has the last tags relayed.
     Has(Continuation),
     /// It is behind by this many ms and will have them.
@@ -157,20 +161,23 @@ pub(crate) enum Standing {
 }
 
 impl Alignment {
-    pub(crate) fn new(reach: i64) -> Self {
+    /// Nothing is known; marks are kept for `reach` ms.
+    pub fn new(reach: i64) -> Self {
         Self { marks: Marks::new(reach), lock: None }
     }
 
-    pub(crate) fn is_locked(&self) -> bool {
+    /// The input is proven to carry what is relayed.
+    pub fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
 
-    pub(crate) fn unlock(&mut self) {
+    /// Forgets what was proven.
+    pub fn unlock(&mut self) {
         self.lock = None;
     }
 
     /// Looks for the one offset under which the two lines are the same; while locked, compares what has come since.
-    pub(crate) fn update(&mut self, relayed: &Marks) {
+    pub fn update(&mut self, relayed: &Marks) {
         match self.lock {
             Some(mut lock) => self.lock = self.compare(&mut lock, relayed).then_some(lock),
             None => self.lock = self.search(relayed),
@@ -249,7 +256,7 @@ impl Alignment {
     }
 
     /// Where the input goes on after the last tags relayed; `None` unless locked.
-    pub(crate) fn standing(&self, relayed: &Marks) -> Option<Standing> {
+    pub fn standing(&self, relayed: &Marks) -> Option<Standing> {
         let lock = self.lock?;
         let mut continuation = Continuation { audio: None, video: None, offset: 0 };
         for (track, pair) in [(Track::Audio, lock.audio), (Track::Video, lock.video)] {

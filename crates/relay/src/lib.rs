@@ -23,6 +23,7 @@ mod ring;
 mod timeline;
 mod unwrap;
 
+pub use alignment::{Alignment, Continuation, Mark, Marks, Print, Standing};
 pub use backoff::Backoff;
 pub use cursor::{Batch, Cursor, Reading};
 pub use event::{Event, EventKind};
