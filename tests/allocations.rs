@@ -73,7 +73,7 @@ impl Relay {
 
     fn take(&mut self, piece: Bytes) {
         self.demuxer.push(piece);
-        while let Some(tag) = self.demuxer.next_tag().unwrap() {
+        while let Some(tag) = self.demuxer.next_tag().expect("the body is sound") {
             let now = self.start + Duration::from_millis(self.dts.unsigned_abs());
             self.failover.handle(0, Report::Bytes(tag.body.len() as u64), now);
             self.failover.handle(0, Report::Tag(tag), now);

@@ -34,6 +34,8 @@ pub(crate) struct Health {
     gop: Option<Duration>,
     key_dts: Option<i64>,
     pace: VecDeque<(Instant, i64)>,
+    /// `dts − time since the connection` every few seconds.
+    lead: VecDeque<(Instant, i64)>,
     faults: VecDeque<Instant>,
     too_many_faults: bool,
     /// A fault has been reason to leave the input, and is until then.
@@ -62,6 +64,7 @@ impl Health {
             gop: None,
             key_dts: None,
             pace: VecDeque::new(),
+            lead: VecDeque::new(),
             faults: VecDeque::new(),
             too_many_faults: false,
             left_until: None,
@@ -93,6 +96,15 @@ impl Health {
         // The burst that a server sends at connect would pass for a fast source.
         let settled = now.saturating_duration_since(self.since) >= Duration::from_secs(1);
         let due = self.pace.back().is_none_or(|&(at, _)| now.saturating_duration_since(at) >= Duration::from_secs(1));
+        let lead_due =
+            self.lead.back().is_none_or(|&(at, _)| now.saturating_duration_since(at) >= CLOCK_WINDOW / LEAD_SAMPLES);
+        if settled && lead_due {
+            let passed = i64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(i64::MAX / 4);
+            self.lead.push_back((now, dts - passed));
+            if self.lead.len() > LEAD_SAMPLES as usize + 1 {
+                self.lead.pop_front();
+            }
+        }
         if settled && due {
             self.pace.push_back((now, dts));
             while self.pace.front().is_some_and(|&(at, _)| now.saturating_duration_since(at) > PACE_WINDOW * 2) {
@@ -140,6 +152,8 @@ impl Health {
             poor(Reason::KeyframeOverdue)
         } else if self.is_slow(policy.slow_ratio) {
             poor(Reason::Slow)
+        } else if self.is_off_the_clock() {
+            poor(Reason::Clock)
         } else {
             None
         }
@@ -165,6 +179,17 @@ impl Health {
         self.since
     }
 
+    /// Timestamps and arrival have drifted apart against the input's own baseline of a minute ago. Slower drifts are
+    /// the ordinary difference of two clocks, and gaps of both leave it unmoved.
+    fn is_off_the_clock(&self) -> bool {
+        match (self.lead.front(), self.lead.back()) {
+            (Some(&(then, before)), Some(&(now, after))) => {
+                now.saturating_duration_since(then) >= CLOCK_WINDOW && (after - before).abs() > LARGEST_DRIFT
+            }
+            _ => false,
+        }
+    }
+
     fn is_slow(&self, ratio: f64) -> bool {
         let Some(&(newest_at, newest)) = self.pace.back() else { return false };
         let Some(&(oldest_at, oldest)) =
@@ -179,6 +204,13 @@ impl Health {
 
 /// `slow_ratio` is measured over this much real time.
 pub(crate) const PACE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The baseline of an input's clock is this old.
+const CLOCK_WINDOW: Duration = Duration::from_secs(60);
+/// Samples of the lead within the window.
+const LEAD_SAMPLES: u32 = 12;
+/// Drift within the window that is no ordinary clock's, in ms.
+const LARGEST_DRIFT: i64 = 5_000;
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +266,7 @@ mod tests {
     #[test]
     fn each_detector_names_its_reason() {
         type Case = (&'static str, fn(&mut Script), u64, Option<Reason>);
-        let cases: [Case; 8] = [
+        let cases: [Case; 10] = [
             ("silence, just before", |s| s.run(0, 5_000, 1.0, true, true, true), 7_900, None),
             ("silence", |s| s.run(0, 5_000, 1.0, true, true, true), 7_960, Some(Reason::NoBytes)),
             (
@@ -267,6 +299,8 @@ mod tests {
             ),
             ("never a keyframe", |s| s.run(0, 10_040, 1.0, true, true, false), 10_040, Some(Reason::KeyframeOverdue)),
             ("slow", |s| s.run(0, 14_000, 0.7, true, true, true), 14_000, Some(Reason::Slow)),
+            ("a fast clock", |s| s.run(0, 75_000, 1.1, true, true, true), 75_000, Some(Reason::Clock)),
+            ("a clock a little fast", |s| s.run(0, 75_000, 1.05, true, true, true), 75_000, None),
             ("slow, within bounds", |s| s.run(0, 14_000, 0.85, true, true, true), 14_000, None),
         ];
         for (what, play, at, reason) in cases {

@@ -16,10 +16,10 @@ pub struct Cli {
     /// Validate the configuration, print what it resolves to, and exit.
     #[arg(long)]
     pub check: bool,
-    /// How log lines are written; overrides [log].
+    /// How log lines are written; overrides the configuration.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<Format>,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as "info,relayd=debug"; overrides RUST_LOG and [log].
+    /// What is logged: error, warn, info, debug, trace, or a filter such as "info,relayd=debug"; overrides RUST_LOG and the configuration.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }

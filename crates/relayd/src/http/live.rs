@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE},
+    http::{
+        StatusCode,
+        header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,7 +16,10 @@ use flv::Kind;
 use futures::{Stream, stream};
 use relay::{Batch, Cursor, OutputPolicy, Reading, SET_DATA_FRAME};
 use rtmp::wire::{Track, WireForm};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Http, problem::Problem};
@@ -24,7 +30,11 @@ pub(super) async fn live(State(http): State<Http>, Path(file): Path<String>) -> 
     let Some(relay) = file.strip_suffix(".flv").and_then(|name| http.relay(name)) else {
         return Problem::no_such_relay().into_response();
     };
-    let viewer = Viewer::new(Arc::clone(&relay.fanout), http.cancel.clone());
+    let Ok(seat) = SEATS.try_acquire() else {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are as many viewers as there may be")
+            .into_response();
+    };
+    let viewer = Viewer::new(Arc::clone(&relay.fanout), http.cancel.clone(), seat);
     let headers =
         [(CONTENT_TYPE, "video/x-flv"), (CACHE_CONTROL, "no-cache, no-store"), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     (headers, Body::from_stream(viewer.into_stream())).into_response()
@@ -37,13 +47,14 @@ struct Viewer {
     cursor: Cursor,
     cancel: CancellationToken,
     began: bool,
+    _seat: SemaphorePermit<'static>,
 }
 
 impl Viewer {
-    fn new(fanout: Arc<Fanout>, cancel: CancellationToken) -> Self {
+    fn new(fanout: Arc<Fanout>, cancel: CancellationToken, seat: SemaphorePermit<'static>) -> Self {
         let policy = OutputPolicy { max_lag: VIEWER_LAG, ..OutputPolicy::default() };
         let head = fanout.subscribe();
-        Self { fanout, head, cursor: Cursor::new(policy), cancel, began: false }
+        Self { fanout, head, cursor: Cursor::new(policy), cancel, began: false, _seat: seat }
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
@@ -105,6 +116,10 @@ fn write_tag(out: &mut BytesMut, form: &WireForm, dts: i64) {
     out.put_slice(&flv::mux::trailer(len));
 }
 
+/// One for each viewer of the process. The server polls a body only when the socket takes more and has no deadline for
+/// writes: a viewer who stops reading without closing is never let go and keeps a descriptor. Those must stay few, since
+/// inputs and outputs need descriptors too.
+static SEATS: Semaphore = Semaphore::const_new(64);
 /// A viewer further behind skips to a keyframe, and is let go at twice this.
 const VIEWER_LAG: Duration = Duration::from_secs(3);
 /// Handed to the HTTP server at once.

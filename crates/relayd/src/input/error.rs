@@ -19,6 +19,12 @@ pub(super) enum InputError {
     /// No response in time.
     #[error("no response within {}", humantime::format_duration(*.0))]
     NoResponse(Duration),
+    /// The body stands still.
+    #[error("no byte for {}", humantime::format_duration(*.0))]
+    Silent(Duration),
+    /// A list that would be over as soon as it has begun, again and again.
+    #[error("the list holds no media with a duration")]
+    NoDuration,
     /// A web page.
     #[error("the server answers with a web page (Content-Type {0}), not FLV")]
     WebPage(String),
@@ -56,11 +62,12 @@ impl InputError {
             Self::Http(error) => http_reason(error),
             Self::Status(_) => Reason::HttpStatus,
             Self::NoResponse(_) | Self::Broken(_) | Self::File { .. } => Reason::Connect,
+            Self::Silent(_) => Reason::NoBytes,
             Self::WebPage(_) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::Truncated) => Reason::Eof,
             Self::Flv(_) | Self::Ingest(_) => Reason::Resync,
-            Self::Eof(_) | Self::Left => Reason::Eof,
+            Self::Eof(_) | Self::NoDuration | Self::Left => Reason::Eof,
             Self::Restarted(reason) => *reason,
         }
     }
@@ -76,13 +83,7 @@ fn http_reason(error: &reqwest::Error) -> Reason {
     }
     let mut source = error.source();
     while let Some(cause) = source {
-        if cause.is::<rustls::Error>() {
-            return Reason::Tls;
-        }
-        // io::Error hides what it wraps from `source`.
-        if let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
-            && inner.is::<rustls::Error>()
-        {
+        if is_tls(cause) {
             return Reason::Tls;
         }
         if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
@@ -94,6 +95,12 @@ fn http_reason(error: &reqwest::Error) -> Reason {
         source = cause.source();
     }
     Reason::Connect
+}
+
+/// io::Error hides what it wraps from `source`, and may wrap another.
+fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }
 
 /// The innermost error says what happened; the outer ones quote the URL.

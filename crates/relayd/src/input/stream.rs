@@ -1,7 +1,7 @@
 //! FLV bytes to reports.
 
 use bytes::Bytes;
-use flv::{DemuxLimits, Demuxer};
+use flv::{DemuxLimits, Demuxer, Tag};
 use relay::Report;
 
 use super::error::InputError;
@@ -48,9 +48,21 @@ impl FlvStream {
                 reports.push(Report::Resynced);
             }
             match next? {
-                Some(tag) => reports.push(Report::Tag(tag)),
+                Some(tag) => reports.push(Report::Tag(unpinned(tag))),
                 None => return Ok(()),
             }
         }
     }
 }
+
+/// A body is a slice of what was read at once and keeps all of that alive: a ring of small tags would hold many times
+/// the bytes it counts.
+fn unpinned(mut tag: Tag) -> Tag {
+    if tag.body.len() < SMALL {
+        tag.body = Bytes::copy_from_slice(&tag.body);
+    }
+    tag
+}
+
+/// Bodies below this many bytes are cheap to copy.
+const SMALL: usize = 4 << 10;

@@ -1,6 +1,6 @@
 //! `vod` inputs: lists of FLV files, played in real time.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use flv::{Class, Kind, Tag};
@@ -9,7 +9,7 @@ use relay::{Backoff, Report};
 use tokio::{
     fs::File,
     io::AsyncReadExt,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -21,7 +21,8 @@ pub(super) async fn run(config: VodConfig, tls: &Arc<rustls::ClientConfig>, mut 
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let ended = match validate(&config, tls).await {
+        let Some(validated) = unless_told(&mut link, validate(&config, tls)).await? else { continue };
+        let ended = match validated {
             Ok(()) => {
                 link.report(vec![Report::Ready]).await?;
                 wait_for_turn(&mut link).await?;
@@ -56,12 +57,28 @@ async fn wait_for_turn(link: &mut Link) -> Result<(), Gone> {
     }
 }
 
+/// Awaits `work`; None when the relay tells the input to begin anew meanwhile.
+async fn unless_told<T>(link: &mut Link, work: impl Future<Output = T>) -> Result<Option<T>, Gone> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            command = link.commands.recv() => match command {
+                Some(Command::Restart(_)) => return Ok(None),
+                Some(Command::Play) => {}
+                None => return Err(Gone),
+            },
+            done = &mut work => return Ok(Some(done)),
+        }
+    }
+}
+
 enum Ended {
     /// All loops are through.
     Played,
     /// Something better feeds; the next turn begins with the first item.
     Restarted,
-    /// No item could be played.
+    /// No item could be played, or none that lasts.
     Failed(InputError),
 }
 
@@ -89,6 +106,7 @@ impl<'a> Player<'a> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
+            let began = self.end;
             let mut failure = None;
             let mut played = 0;
             for item in &self.config.items {
@@ -106,6 +124,10 @@ impl<'a> Player<'a> {
             if let (0, Some(error)) = (played, failure) {
                 return Ok(Ended::Failed(error));
             }
+            if self.end == began {
+                // Nothing would hold back the rounds to come.
+                return Ok(Ended::Failed(InputError::NoDuration));
+            }
             backoff.succeeded(std::time::Instant::now());
             round += 1;
             if let Loops::Times(more) = self.config.loops
@@ -122,16 +144,17 @@ impl<'a> Player<'a> {
         tls: &Arc<rustls::ClientConfig>,
         link: &mut Link,
     ) -> Result<Item, Gone> {
-        let mut body = match open(item, self.config, tls).await {
-            Ok(body) => body,
-            Err(error) => return Ok(Item::Failed(error)),
+        let mut body = match unless_told(link, open(item, self.config, tls)).await? {
+            Some(Ok(body)) => body,
+            Some(Err(error)) => return Ok(Item::Failed(error)),
+            None => return Ok(Item::Restarted),
         };
         let mut flv = FlvStream::new(self.config.max_tag_size);
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
         loop {
-            let piece = body.next().await;
+            let Some(piece) = unless_told(link, next_piece(&mut body)).await? else { return Ok(Item::Restarted) };
             let mut reports = Vec::new();
             let ended = match piece {
                 Some(Ok(piece)) => flv.push(piece, &mut reports).err(),
@@ -167,17 +190,7 @@ impl<'a> Player<'a> {
     async fn wait_until(&mut self, at: u64, link: &mut Link) -> Result<bool, Gone> {
         let start = *self.start.get_or_insert_with(Instant::now);
         let due = start + Duration::from_millis(at);
-        loop {
-            tokio::select! {
-                biased;
-                command = link.commands.recv() => match command {
-                    Some(Command::Restart(_)) => return Ok(false),
-                    Some(Command::Play) => {}
-                    None => return Err(Gone),
-                },
-                () = sleep_until(due) => return Ok(true),
-            }
-        }
+        Ok(unless_told(link, sleep_until(due)).await?.is_some())
     }
 }
 
@@ -190,7 +203,8 @@ enum Item {
 /// One item's timestamps, from 0, and where it ends.
 #[derive(Default)]
 struct ItemClock {
-    first: Option<u32>,
+    /// From a timestamp to the time since the item's beginning.
+    offset: Option<i64>,
     audio: Pace,
     video: Pace,
     end: u64,
@@ -205,15 +219,26 @@ struct Pace {
 
 impl ItemClock {
     /// The tag's time since the item's first media tag, in ms; the item ends one frame after its last tag.
+    ///
+    /// A timestamp that leaps is damage or a seam: what follows it goes on one frame after what came before it.
     fn place(&mut self, tag: &Tag) -> u64 {
+        let newest = self.audio.last.max(self.video.last).unwrap_or(0);
         let is_media =
             matches!(tag.class(), Class::Key | Class::Inter | Class::Disposable | Class::Audio | Class::VideoOther);
         if !is_media {
-            return self.audio.last.max(self.video.last).unwrap_or(0);
+            return newest;
         }
-        let first = *self.first.get_or_insert(tag.timestamp);
-        let at = u64::from(tag.timestamp.saturating_sub(first));
+        let timestamp = i64::from(tag.timestamp);
+        let offset = self.offset.get_or_insert(-timestamp);
         let pace = if tag.kind == Kind::Audio { &mut self.audio } else { &mut self.video };
+        let forward = timestamp + *offset - newest.cast_signed();
+        let back = pace.last.unwrap_or(newest).cast_signed() - timestamp - *offset;
+        // A track that begins late or pauses has not leapt when it is where the other is; tracks that are loosely
+        // interleaved step back only against each other.
+        if forward > MAX_STEP || back > MAX_STEP_BACK {
+            *offset = self.end.max(newest + 1).cast_signed() - timestamp;
+        }
+        let at = 0.max(timestamp + *offset).cast_unsigned();
         if pace.last.is_none() {
             pace.first = at;
         }
@@ -228,7 +253,7 @@ impl Pace {
     /// The mean frame duration so far, in ms.
     fn frame(&self) -> u64 {
         match (self.last, self.count) {
-            (Some(last), 2..) => (last - self.first).div_ceil(self.count - 1),
+            (Some(last), 2..) => last.saturating_sub(self.first).div_ceil(self.count - 1),
             _ => 0,
         }
     }
@@ -260,7 +285,7 @@ async fn first_tag(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientC
     let mut flv = FlvStream::new(config.max_tag_size);
     let mut reports = Vec::new();
     loop {
-        match body.next().await {
+        match next_piece(&mut body).await {
             Some(piece) => flv.push(piece?, &mut reports)?,
             None => return Err(flv.finish(&mut reports)),
         }
@@ -270,11 +295,14 @@ async fn first_tag(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientC
     }
 }
 
-async fn open(
-    item: &VodItem,
-    config: &VodConfig,
-    tls: &Arc<rustls::ClientConfig>,
-) -> Result<BoxStream<'static, Result<Bytes, InputError>>, InputError> {
+/// A server that sends nothing must not hold up the items behind.
+async fn next_piece(body: &mut Body) -> Option<Result<Bytes, InputError>> {
+    timeout(SILENCE, body.next()).await.unwrap_or(Some(Err(InputError::Silent(SILENCE))))
+}
+
+type Body = BoxStream<'static, Result<Bytes, InputError>>;
+
+async fn open(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Body, InputError> {
     match item {
         VodItem::File(path) => {
             let name = path.display().to_string();
@@ -311,5 +339,37 @@ fn pieces(file: File, path: String) -> impl Stream<Item = Result<Bytes, InputErr
     })
 }
 
+/// How long an item may give nothing.
+const SILENCE: Duration = Duration::from_secs(10);
+/// An item's timestamps that step further, in ms, leap.
+const MAX_STEP: i64 = 10_000;
+/// A track's timestamps that step back further, in ms, leap.
+const MAX_STEP_BACK: i64 = 1_000;
 /// How much of a file is read at once.
 const PIECE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(stamps: &[(Kind, u32)]) -> Vec<u64> {
+        let mut clock = ItemClock::default();
+        let body = |kind| Bytes::from_static(if kind == Kind::Audio { &[0xaf, 1, 0] } else { &[0x27, 1, 0, 0, 0, 0] });
+        stamps.iter().map(|&(kind, timestamp)| clock.place(&Tag { kind, timestamp, body: body(kind) })).collect()
+    }
+
+    #[test]
+    fn a_timestamp_that_leaps_goes_on_one_frame_later() {
+        let video = |stamps: &[u32]| places(&stamps.iter().map(|&at| (Kind::Video, at)).collect::<Vec<_>>());
+        assert_eq!(video(&[7, 47, 87, 4_000_000_087, 127, 167]), [0, 40, 80, 120, 160, 200]);
+        assert_eq!(video(&[5_000, 5_040, 0, 40]), [0, 40, 80, 120]);
+        assert_eq!(video(&[100, 60, 100]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn tracks_that_begin_late_or_interleave_loosely_stay_where_they_are() {
+        let (v, a) = (Kind::Video, Kind::Audio);
+        assert_eq!(places(&[(v, 0), (v, 9_000), (v, 18_000), (a, 18_000)]), [0, 9_000, 18_000, 18_000]);
+        assert_eq!(places(&[(v, 0), (a, 0), (v, 3_000), (a, 20), (v, 3_040)]), [0, 0, 3_000, 20, 3_040]);
+    }
+}

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rtmp::url::{Scheme, Target};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 
 use super::{error::OutputError, stream::Stream};
@@ -14,8 +17,9 @@ use crate::config::OutputConfig;
 /// Resolves, connects and, for RTMPS, shakes hands, within `connect_timeout` all told.
 pub(super) async fn connect(output: &OutputConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Stream, OutputError> {
     let timeout = output.connect_timeout;
+    let deadline = Instant::now() + timeout;
     let attempt = async {
-        let tcp = connect_tcp(&output.target, output).await?;
+        let tcp = connect_tcp(&output.target, output, deadline).await?;
         tune(&tcp, output.write_timeout);
         match output.target.scheme {
             Scheme::Rtmp => Ok(Stream::Plain(tcp)),
@@ -27,21 +31,25 @@ pub(super) async fn connect(output: &OutputConfig, tls: &Arc<rustls::ClientConfi
             }
         }
     };
-    tokio::time::timeout(timeout, attempt).await.map_err(|_| OutputError::ConnectTimeout(timeout))?
+    timeout_at(deadline, attempt).await.map_err(|_| OutputError::ConnectTimeout(timeout))?
 }
 
-/// Resolves at each attempt (platforms move their ingests) and takes the first address that answers.
-async fn connect_tcp(target: &Target, output: &OutputConfig) -> Result<TcpStream, OutputError> {
+/// Resolves at each attempt (platforms move their ingests) and takes the first address that answers. Each address gets
+/// its share of the time that is left: one that swallows everything leaves the next its chance.
+async fn connect_tcp(target: &Target, output: &OutputConfig, deadline: Instant) -> Result<TcpStream, OutputError> {
     let host = target.host.trim_start_matches('[').trim_end_matches(']');
-    let addresses = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?;
-    let mut last = None;
-    for address in addresses {
-        match connect_from(address, output).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+    let addresses: Vec<_> = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?.collect();
+    let mut last = OutputError::NoAddress;
+    for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let now = Instant::now();
+        let share = deadline.saturating_duration_since(now) / left;
+        match timeout_at(now + share, connect_from(*address, output)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = OutputError::Connect(error),
+            Err(_) => last = OutputError::ConnectTimeout(output.connect_timeout),
         }
     }
-    Err(last.map_or(OutputError::NoAddress, OutputError::Connect))
+    Err(last)
 }
 
 async fn connect_from(address: SocketAddr, output: &OutputConfig) -> std::io::Result<TcpStream> {

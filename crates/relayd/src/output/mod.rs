@@ -51,14 +51,14 @@ impl Output {
         let mut sessions = 0u64;
         loop {
             self.meter.enter(OutputState::Idle);
-            tokio::select! {
-                () = self.media(&cursor) => {}
+            let programme = tokio::select! {
+                programme = self.media(&cursor) => programme,
                 () = self.cancel.cancelled() => return,
-            }
+            };
             self.meter.enter(OutputState::Connecting);
             self.meter.reconnects.store(sessions, Relaxed);
             sessions += 1;
-            let ended = self.session(&mut cursor, &mut backoff).await;
+            let ended = self.session(programme, &mut cursor, &mut backoff).await;
             cursor.rejoin();
             self.meter.oldest_unsent(None);
             match ended {
@@ -74,13 +74,19 @@ impl Output {
         }
     }
 
-    async fn session(&self, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
+    async fn session(&self, programme: u64, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
         let stream = tokio::select! {
             stream = connect(&self.config, &self.tls) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
-        let session =
-            Session { output: &self.config, fanout: &self.fanout, meter: &self.meter, cursor, cancel: &self.cancel };
+        let session = Session {
+            output: &self.config,
+            fanout: &self.fanout,
+            meter: &self.meter,
+            cursor,
+            cancel: &self.cancel,
+            programme,
+        };
         let on_live = || {
             backoff.succeeded(Instant::now());
             info!(url = %self.config.target, "live");
@@ -88,10 +94,15 @@ impl Output {
         session.run(stream, on_live).await
     }
 
-    /// Returns once the log has a place to begin. A platform shows a session without media as a broken one.
-    async fn media(&self, cursor: &Cursor) {
+    /// Returns the programme once the log has a place to begin. A platform shows a session without media as a broken
+    /// one.
+    async fn media(&self, cursor: &Cursor) -> u64 {
         let mut head = self.fanout.subscribe();
-        while !cursor.is_behind(&self.fanout.log()) {
+        loop {
+            let programme = head.borrow_and_update().programme;
+            if cursor.is_behind(&self.fanout.log()) {
+                return programme;
+            }
             if head.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -47,6 +47,8 @@ pub(super) struct Session<'a> {
     pub(super) meter: &'a OutputMeter,
     pub(super) cursor: &'a mut Cursor,
     pub(super) cancel: &'a CancellationToken,
+    /// The programme it is opened for.
+    pub(super) programme: u64,
 }
 
 impl Session<'_> {
@@ -54,7 +56,6 @@ impl Session<'_> {
     /// the first keyframe has been written.
     pub(super) async fn run(mut self, stream: Stream, on_live: impl FnOnce()) -> Result<End, OutputError> {
         let mut head = self.fanout.subscribe();
-        let programme = head.borrow_and_update().programme;
         let publish = Publish::new(PublishConfig::new(self.output.target.clone()));
         let mut wire = Wire::new(stream, publish, self.output.connect_timeout, Instant::now());
         let cancel = self.cancel;
@@ -64,7 +65,7 @@ impl Session<'_> {
         };
         self.meter.enter(OutputState::WaitingKeyframe);
         let mut writer = None;
-        let end = self.relay(&mut wire, &mut writer, stream_id, &mut head, programme, on_live).await?;
+        let end = self.relay(&mut wire, &mut writer, stream_id, &mut head, on_live).await?;
         if end != End::FormatChanged && writer.is_some() {
             // A peer that takes nothing any more is no reason to wait.
             let _ = timeout(REST_LIMIT, self.send_the_rest(&mut wire, &mut writer, stream_id)).await;
@@ -80,9 +81,12 @@ impl Session<'_> {
         writer: &mut Option<MediaWriter>,
         stream_id: u32,
         head: &mut watch::Receiver<Head>,
-        programme: u64,
         on_live: impl FnOnce(),
     ) -> Result<End, OutputError> {
+        if head.borrow_and_update().programme != self.programme {
+            // It ended while the platform was being connected to: there is nothing to show there.
+            return Ok(End::ProgrammeEnded);
+        }
         let interval = match self.output.policy.flush {
             Flush::Frame => None,
             Flush::Every(interval) => Some(interval),
@@ -91,7 +95,10 @@ impl Session<'_> {
         let mut next_flush = Instant::now();
         let mut due = true;
         loop {
-            if due && wire.queue.is_empty() {
+            // Replies come before media, and media follows however many there are: neither keeps the other waiting.
+            let is_idle = wire.is_idle();
+            wire.queue_replies();
+            if due && is_idle {
                 let now = Instant::now();
                 match self.fill(&mut wire.queue, writer, stream_id, now)? {
                     Filled::FormatChanged => return Ok(End::FormatChanged),
@@ -112,26 +119,30 @@ impl Session<'_> {
                         wire.take_replies()?;
                     }
                     self.note_progress(wire, due);
-                    if wire.queue.is_empty() && writer.is_some() && let Some(on_live) = on_live.take() {
+                    if wire.is_idle() && writer.is_some() && let Some(on_live) = on_live.take() {
                         on_live();
                     }
+                    if on_live.is_none() {
+                        self.show_live();
+                    }
                 }
-                changed = head.changed(), if interval.is_none() || !wire.queue.is_empty() => {
-                    due = true;
-                    if changed.is_err() || head.borrow_and_update().programme != programme {
+                changed = head.changed(), if interval.is_none() || !wire.is_idle() => {
+                    // With a flush interval, it alone says when to read on; here the lag is judged.
+                    due |= interval.is_none();
+                    if changed.is_err() || head.borrow_and_update().programme != self.programme {
                         return Ok(End::ProgrammeEnded);
                     }
-                    if !wire.queue.is_empty() && self.cursor.is_lost(&self.fanout.log(), Instant::now()) {
+                    if !wire.is_idle() && self.cursor.is_lost(&self.fanout.log(), Instant::now()) {
                         return Err(OutputError::Lagged);
                     }
                 }
-                () = sleep_until(next_flush.into()), if interval.is_some() && wire.queue.is_empty() => {
+                () = sleep_until(next_flush.into()), if interval.is_some() && wire.is_idle() => {
                     due = true;
-                    if head.borrow().programme != programme {
+                    if head.borrow().programme != self.programme {
                         return Ok(End::ProgrammeEnded);
                     }
                 }
-                () = sleep_until(stalled_at.into()), if !wire.queue.is_empty() => {
+                () = sleep_until(stalled_at.into()), if !wire.is_idle() => {
                     return Err(OutputError::WriteStalled(self.output.write_timeout));
                 }
             }
@@ -146,7 +157,7 @@ impl Session<'_> {
         stream_id: u32,
     ) -> Result<(), OutputError> {
         loop {
-            while !wire.queue.is_empty() {
+            while !wire.is_idle() {
                 if wire.move_bytes().await? == Moved::In {
                     wire.take_replies()?;
                 }
@@ -190,13 +201,14 @@ impl Session<'_> {
 
     fn note_progress(&self, wire: &mut Wire, more: bool) {
         self.meter.bytes.fetch_add(std::mem::take(&mut wire.written), Relaxed);
-        if wire.queue.is_empty() && !more {
+        if wire.is_idle() && !more {
             self.meter.oldest_unsent(None);
         }
-        if self.cursor.base().is_some() {
-            let skipping = self.cursor.is_skipping();
-            self.meter.enter(if skipping { OutputState::Skipping } else { OutputState::Live });
-        }
+    }
+
+    fn show_live(&self) {
+        let skipping = self.cursor.is_skipping();
+        self.meter.enter(if skipping { OutputState::Skipping } else { OutputState::Live });
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Wire {
     filled: usize,
     /// What is to be written, in order; the first slice may be written in part.
     pub(super) queue: VecDeque<Bytes>,
+    /// The queue is empty, but a TLS stream still holds some of it.
+    flushing: bool,
     /// When the socket last took a byte, or when it last had nothing to take.
     pub(super) progress: Instant,
     /// Bytes written since the last look.
@@ -51,6 +53,7 @@ impl Wire {
             input: Box::new([0; READ_SIZE]),
             filled: 0,
             queue: VecDeque::new(),
+            flushing: false,
             progress: now,
             written: 0,
             started: None,
@@ -62,7 +65,7 @@ impl Wire {
         let mut step = self.publish.step();
         let mut since = Instant::now();
         loop {
-            self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
+            self.queue_replies();
             while let Some(event) = self.publish.next_event() {
                 if let PublishEvent::Started { stream_id } = event {
                     self.started = Some(Instant::now());
@@ -82,10 +85,25 @@ impl Wire {
         }
     }
 
-    /// Hands what was read to the session and queues its replies (acknowledgements, pongs).
+    /// All that was queued has left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.flushing
+    }
+
+    /// Queues what the session has to say (commands, acknowledgements, pongs), once all before it has left. Until then
+    /// it stays inside, where a server that keeps asking and takes nothing is given up.
+    pub(super) fn queue_replies(&mut self) {
+        if self.is_idle()
+            && let Some(output) = self.publish.take_output()
+        {
+            self.queue.push_back(output);
+            self.progress = Instant::now();
+        }
+    }
+
+    /// Hands what was read to the session. Its replies are queued by [`Self::queue_replies`].
     pub(super) fn take_replies(&mut self) -> Result<(), OutputError> {
         self.publish.handle_input(&self.input[..self.filled])?;
-        self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
         while let Some(event) = self.publish.next_event() {
             if let PublishEvent::Warning { code, description } = event {
                 tracing::info!(%code, %description, "the server says");
@@ -94,14 +112,17 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits until bytes have gone one way. The socket is always drained: a server whose pings and acknowledgements
-    /// stay unread ends the session.
+    /// Waits until bytes have gone one way; when they have gone both, the answer is `In`. Either way is tried every
+    /// time: a server that never stops talking must not keep us from writing, and one whose pings and acknowledgements
+    /// stay unread while it takes nothing ends the session.
     pub(super) async fn move_bytes(&mut self) -> Result<Moved, OutputError> {
         let moved = poll_fn(|cx| {
-            if let Poll::Ready(read) = self.poll_read(cx) {
-                return Poll::Ready(read.map(|()| Moved::In));
+            let written = if self.is_idle() { Poll::Pending } else { self.poll_write(cx) };
+            match self.poll_read(cx) {
+                // What a server said before it broke the connection tells more than a write that failed.
+                Poll::Ready(read) => Poll::Ready(read.map(|()| Moved::In)),
+                Poll::Pending => written.map_ok(|()| Moved::Out),
             }
-            if self.queue.is_empty() { Poll::Pending } else { self.poll_write(cx).map_ok(|()| Moved::Out) }
         });
         let moved = moved.await.map_err(|error| self.broken(error))?;
         if moved == Moved::In && self.filled == 0 {
@@ -116,7 +137,7 @@ impl Wire {
         self.publish.close();
         self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
         let _ = timeout(CLOSE_LIMIT, async {
-            while !self.queue.is_empty() {
+            while !self.is_idle() {
                 self.move_bytes().await?;
             }
             self.stream.shutdown().await.map_err(OutputError::Broken)?;
@@ -136,7 +157,21 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what is queued, or flushes what a TLS stream holds of what was.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.queue.is_empty() {
+            ready!(self.poll_write_queue(cx))?;
+            if self.queue.is_empty() {
+                self.flushing = Pin::new(&mut self.stream).poll_flush(cx)?.is_pending();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.flushing = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
@@ -148,10 +183,6 @@ impl Wire {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.advance(written);
-        if self.queue.is_empty() {
-            // A TLS stream holds the last record until it is flushed.
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        }
         Poll::Ready(Ok(()))
     }
 
