@@ -161,18 +161,18 @@ impl<'a> Player<'a> {
                 Some(Err(error)) => Some(error),
                 None => Some(flv.finish(&mut reports)),
             };
-            for mut report in reports {
-                if let Report::Tag(tag) = &mut report {
-                    tags += 1;
-                    let at = self.base + clock.place(tag);
-                    self.end = self.base + clock.end;
-                    // Wire timestamps wrap; the relay unwraps them.
-                    tag.timestamp = (at & u64::from(u32::MAX)) as u32;
-                    if !self.wait_until(at, link).await? {
-                        return Ok(Item::Restarted);
-                    }
+            for report in reports {
+                // A file is read in lumps; what counts as received is what is played.
+                let Report::Tag(mut tag) = report else { continue };
+                tags += 1;
+                let at = self.base + clock.place(&tag);
+                self.end = self.base + clock.end;
+                // Wire timestamps wrap; the relay unwraps them.
+                tag.timestamp = (at & u64::from(u32::MAX)) as u32;
+                if !self.wait_until(at, link).await? {
+                    return Ok(Item::Restarted);
                 }
-                link.report(vec![report]).await?;
+                link.report(vec![Report::Bytes(tag.body.len() as u64), Report::Tag(tag)]).await?;
             }
             match ended {
                 None => {}
