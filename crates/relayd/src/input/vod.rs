@@ -163,7 +163,14 @@ impl<'a> Player<'a> {
             };
             for report in reports {
                 // A file is read in lumps; what counts as received is what is played.
-                let Report::Tag(mut tag) = report else { continue };
+                let mut tag = match report {
+                    Report::Tag(tag) => tag,
+                    Report::Bytes(_) => continue,
+                    other => {
+                        link.report(vec![other]).await?;
+                        continue;
+                    }
+                };
                 tags += 1;
                 let at = self.base + clock.place(&tag);
                 self.end = self.base + clock.end;
