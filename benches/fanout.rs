@@ -16,8 +16,7 @@ use relayd::{
     config::{OutputConfig, OutputTls},
     events::{EventBus, Ledger},
     fanout::Fanout,
-    output::Output,
-    status::{OutputMeter, OutputState},
+    output::{Output, OutputMeter, OutputState},
     tls::TlsConfigs,
 };
 use rtmp::{

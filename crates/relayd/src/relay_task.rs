@@ -16,7 +16,7 @@ use relay::{Action, Failover, InputKind, Phase, Placed};
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
-    time::{MissedTickBehavior, interval, sleep_until, timeout},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
@@ -27,8 +27,8 @@ use crate::{
     events::{EventBus, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
-    output::Output,
-    status::{OutputMeter, OutputState, RelayStatus},
+    output::{Output, OutputMeter, OutputState},
+    status::RelayStatus,
     throttle::Throttle,
     tls::TlsConfigs,
 };
@@ -78,6 +78,7 @@ struct Running {
     flush_at: Option<Instant>,
     placed: Vec<Placed>,
     phase: Phase,
+    stopping: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +140,7 @@ impl RelayTask {
                     }
                 }
                 request = self.requests.recv() => match request {
-                    Some(Request::Status(reply)) => drop(reply.send(self.status(Instant::now()))),
-                    Some(Request::Switch(input, reply)) => drop(reply.send(self.switch(&input))),
+                    Some(request) => self.answer(request),
                     None => break,
                 },
                 _ = status_line.tick() => self.log_status(),
@@ -196,6 +196,7 @@ impl RelayTask {
             flush_at: None,
             placed: Vec::new(),
             phase: Phase::Starting,
+            stopping: false,
         });
         for output in 0..self.config.outputs.len() {
             self.start_output(output, Duration::ZERO);
@@ -204,16 +205,26 @@ impl RelayTask {
         self.act(now);
     }
 
-    /// Ends the inputs at once and the outputs in good order.
+    /// Ends the inputs at once and the outputs in good order; goes on answering meanwhile.
     async fn stop(&mut self) -> Option<Failover> {
-        let mut running = self.running.take()?;
-        running.inputs.clear();
+        let running = self.running.as_mut()?;
+        running.stopping = true;
+        running.inputs.fill(None);
         running.incoming.close();
         running.outputs.cancel();
-        let ended = timeout(DRAIN_LIMIT, async { while running.tasks.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            warn!(tasks = running.tasks.len(), "did not end in time");
+        let deadline = tokio::time::Instant::now() + DRAIN_LIMIT;
+        loop {
+            let tasks = &mut self.running.as_mut()?.tasks;
+            tokio::select! {
+                ended = tasks.join_next() => if ended.is_none() { break },
+                Some(request) = self.requests.recv() => self.answer(request),
+                () = sleep_until(deadline) => {
+                    warn!(tasks = tasks.len(), "did not end in time");
+                    break;
+                }
+            }
         }
+        let running = self.running.take()?;
         for meter in &self.output_meters {
             if meter.state() != OutputState::Disabled {
                 meter.enter(OutputState::Idle);

@@ -2,6 +2,7 @@
 
 mod connect;
 mod error;
+mod meter;
 mod session;
 mod stream;
 mod wire;
@@ -16,16 +17,13 @@ use rtmp::publish::Retry;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::meter::{OutputMeter, OutputState};
 use self::{
     connect::connect,
     error::OutputError,
     session::{End, Session},
 };
-use crate::{
-    config::OutputConfig,
-    fanout::Fanout,
-    status::{OutputMeter, OutputState},
-};
+use crate::{config::OutputConfig, fanout::Fanout};
 
 /// What an output's task is made of.
 pub struct Output {
@@ -48,7 +46,7 @@ impl Output {
     pub async fn run(self) {
         let mut backoff = Backoff::new(self.config.retry);
         let mut cursor = Cursor::new(self.config.policy);
-        let mut sessions = 0u64;
+        let mut had_session = false;
         loop {
             self.meter.enter(OutputState::Idle);
             let programme = tokio::select! {
@@ -56,8 +54,9 @@ impl Output {
                 () = self.cancel.cancelled() => return,
             };
             self.meter.enter(OutputState::Connecting);
-            self.meter.reconnects.store(sessions, Relaxed);
-            sessions += 1;
+            if std::mem::replace(&mut had_session, true) {
+                self.meter.reconnects.fetch_add(1, Relaxed);
+            }
             let ended = self.session(programme, &mut cursor, &mut backoff).await;
             cursor.rejoin();
             self.meter.oldest_unsent(None);

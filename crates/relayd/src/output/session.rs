@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    OutputMeter, OutputState,
     error::OutputError,
     stream::Stream,
     wire::{Moved, Wire},
@@ -26,7 +27,6 @@ use super::{
 use crate::{
     config::OutputConfig,
     fanout::{Fanout, Head},
-    status::{OutputMeter, OutputState},
 };
 
 /// Why a session ended in good order.
@@ -179,12 +179,12 @@ impl Session<'_> {
         now: Instant,
     ) -> Result<Filled, OutputError> {
         let log = self.fanout.log();
-        let oldest = self.cursor.oldest_unread(&log);
+        let (oldest, skipped) = (self.cursor.oldest_unread(&log), self.cursor.skipped());
         let reading = self.cursor.read(&log, now, BATCH, |form, dts| {
             writer.get_or_insert_with(|| MediaWriter::new(stream_id, dts)).write_at(form, dts, queue);
         });
         drop(log);
-        self.meter.left_out(self.cursor.skipped(), now);
+        self.meter.left_out(self.cursor.skipped() - skipped, now);
         match reading {
             Reading::Read { tags, more } => {
                 if tags > 0 {

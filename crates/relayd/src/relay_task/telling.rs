@@ -5,7 +5,7 @@ use std::time::Instant;
 use relay::{Event, EventKind, Failover, Phase};
 use tracing::{info, warn};
 
-use super::RelayTask;
+use super::{RelayTask, Request};
 use crate::{
     config::InputSource,
     events::Happened,
@@ -13,6 +13,13 @@ use crate::{
 };
 
 impl RelayTask {
+    pub(super) fn answer(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status(Instant::now()))),
+            Request::Switch(input, reply) => drop(reply.send(self.switch(&input))),
+        }
+    }
+
     pub(super) fn record(&mut self, event: &Event, now: Instant) {
         let name = event.input.map(|input| self.config.inputs[input].name.as_str());
         let happened = Happened { input: name, dts: event.dts, detail: &event.detail, ..Happened::default() };
@@ -58,7 +65,7 @@ impl RelayTask {
         let name_of = |input: usize| config.inputs.get(input).map(|input| input.name.clone());
         let state = match failover.map(Failover::phase) {
             None => "stopped",
-            Some(_) if self.cancel.is_cancelled() => "stopping",
+            Some(_) if self.running.as_ref().is_some_and(|running| running.stopping) => "stopping",
             Some(Phase::Starting) => "starting",
             Some(Phase::Running) => "running",
             Some(Phase::Holding) => "holding",
