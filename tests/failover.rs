@@ -209,3 +209,55 @@ async fn twins_with_clocks_of_their_own_are_recognised() {
     stage.active("backup").await;
     judge::clean(&stage.flows_on().await, &encode);
 }
+
+/// Fifty relays at once, each losing its primary at a moment of its own, with the standby up to 600 ms behind.
+#[tokio::test]
+async fn twins_killed_at_fifty_moments_cost_no_tag() {
+    let (origin, encode) = (Origin::start().await, Encode::live("twin"));
+    let (mut config, mut ingests) = (String::new(), Vec::new());
+    for n in 0..50 {
+        let ingest = Ingest::start().await;
+        let primary = origin.serve(&format!("primary-{n}"), Feed::of(&encode).eof_after(2_500 + n * 37));
+        let backup = origin.serve(&format!("backup-{n}"), Feed::of(&encode).lag(n * 241 % 600));
+        let parts =
+            [pull("primary", primary.url(), ""), pull("backup", backup.url(), ""), output("1", &ingest.url("key"), "")];
+        config += &relay(&format!("r{n}"), &parts);
+        ingests.push((ingest, primary, backup));
+    }
+    let relayd = start(&config).await;
+    for (n, (ingest, ..)) in ingests.iter().enumerate() {
+        let record = ingest.published(430).await;
+        judge::clean(&record, &encode);
+        let status = relayd.status(&format!("r{n}")).await;
+        assert_eq!((&status["splices"], ingest.records().len()), (&1.into(), 1), "{status}");
+    }
+}
+
+/// Clocks that cross 0xFFFFFF, 2^31 and 2^32 ms around the moment at which the primary dies.
+#[tokio::test]
+async fn edges_of_the_clock_are_crossed_while_failing_over() {
+    let (origin, encode) = (Origin::start().await, Encode::live("twin"));
+    let edges = [0x00FF_FFFF, 1 << 31, u32::MAX];
+    let (mut config, mut stages) = (String::new(), Vec::new());
+    for (n, edge) in edges.into_iter().enumerate() {
+        let ingest = Ingest::start().await;
+        let near = encode.clone().base_dts(edge - 4_000);
+        let primary = origin.serve(&format!("primary-{n}"), Feed::of(&near).eof_after(3_000));
+        let backup = origin.serve(&format!("backup-{n}"), Feed::of(&near.clone().base_dts(edge - 4_700)));
+        let parts =
+            [pull("primary", primary.url(), ""), pull("backup", backup.url(), ""), output("1", &ingest.url("key"), "")];
+        config += &relay(&format!("r{n}"), &parts);
+        stages.push((ingest, primary, backup));
+    }
+    let relayd = start(&config).await;
+    for (n, (ingest, ..)) in stages.iter().enumerate() {
+        let record = ingest.published(430).await;
+        judge::clean(&record, &encode);
+        let video = record.ids(Track::Video);
+        assert!(video[0].index * 40 < 4_000 && video[video.len() - 1].index * 40 > 4_700, "the edge was not crossed");
+        let status = relayd.status(&format!("r{n}")).await;
+        let faults = &input_of(&status, "backup")["dts_faults"];
+        assert_eq!((&faults["rollback"], &faults["jump"]), (&0.into(), &0.into()), "{status}");
+        assert_eq!((&status["splices"], ingest.records().len()), (&1.into(), 1), "{status}");
+    }
+}

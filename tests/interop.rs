@@ -6,6 +6,7 @@
 //! | `outputs` | a pulled stream arrives whole; a platform that dies and returns disturbs no other |
 //! | `push` | a published stream arrives whole |
 //! | `failover` | a backup of another encode takes over within one publish session |
+//! | `twins` | one encode served twice: a killed or frozen primary costs no packet |
 //! | `vod` | a looped file is one endless stream |
 //! | `preview` | `/live/{relay}.flv` is read without a complaint |
 //!
@@ -35,5 +36,7 @@ mod outputs;
 mod preview;
 #[path = "interop/push.rs"]
 mod push;
+#[path = "interop/twins.rs"]
+mod twins;
 #[path = "interop/vod.rs"]
 mod vod;

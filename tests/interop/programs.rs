@@ -95,6 +95,12 @@ impl Running {
         self.child.kill().await.expect("a child can be killed");
     }
 
+    /// Stops it as `kill -STOP` does: its connections stay open and fall silent.
+    pub(crate) fn freeze(&self) {
+        let id = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        rustix::process::kill_process(id.expect("it runs"), rustix::process::Signal::STOP).expect("it can be stopped");
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         eventually(&format!("{} ends", self.name), deadline, async || {
