@@ -80,6 +80,7 @@ async fn faults_and_splices_are_told_in_ledger_events_and_metrics() {
         "relayd_splices_total{reason=\"eof\",relay=\"r\"} 1",
         "relayd_input_active{input=\"backup\",relay=\"r\"} 1",
         "relayd_output_up{output=\"1\",relay=\"r\"} 1",
+        "relayd_input_dropped_tags_total{cause=\"unstarted\",input=\"primary\",relay=\"r\"} 0",
         "relayd_tasks_panicked_total 0",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");

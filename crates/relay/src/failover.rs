@@ -39,6 +39,8 @@ pub enum Report {
     Bytes(u64),
     /// A tag came.
     Tag(Tag),
+    /// So many tags without a body came, and were dropped.
+    EmptyTags(u64),
     /// The framing was lost and found again; what follows is behind a gap.
     Resynced,
     /// The connection ended; the task waits before it tries again.
@@ -186,6 +188,11 @@ impl Failover {
 
     /// Takes in what an input's task reports.
     pub fn handle(&mut self, input: usize, report: Report, now: Instant) {
+        let begins_anew = matches!(report, Report::Connecting | Report::Waiting | Report::Ready | Report::Connected);
+        if begins_anew && self.active() == Some(input) {
+            // Its ring starts over: what the feed has not relayed is gone with the connection before.
+            self.lose(input, Reason::Connect, Link::Backoff, now);
+        }
         // A task that was told to end may still have reports on the way.
         let Some(it) = self.inputs.get_mut(input).filter(|it| it.wanted) else { return };
         match report {
@@ -197,6 +204,7 @@ impl Failover {
             Report::Ready => it.ready(now),
             Report::Connected => it.connected(now),
             Report::Bytes(bytes) => it.received(bytes, now),
+            Report::EmptyTags(count) => it.counters.empty_tags += count,
             Report::Resynced => {
                 it.resynced(now);
                 let fault = Fault { kind: crate::FaultKind::Resync, before: 0, after: 0 };

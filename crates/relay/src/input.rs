@@ -65,6 +65,10 @@ pub struct InputCounters {
     pub unstarted_tags: u64,
     /// End-of-sequence tags, dropped: decoders stop at them, and the programme goes on.
     pub sequence_ends: u64,
+    /// Media tags that went into the log.
+    pub relayed_tags: u64,
+    /// Media tags that were kept and not relayed: those of a standby, and those before a splice.
+    pub passed_over_tags: u64,
     /// Script tags dropped: not onMetaData, or not sound AMF0.
     pub dropped_scripts: u64,
     /// Connections after the first.
@@ -246,7 +250,17 @@ impl Input {
             let print = Print::of(track, &tag.body);
             let (dts, raw, number) = (placed.dts, tag.timestamp, self.ring.end());
             self.alignment.marks.push(track, Mark { print, dts, raw, number });
-            self.ring.push(Held { track, class, dts, arrived: now, raw, print, body: tag.body, headers });
+            self.ring.push(Held {
+                track,
+                class,
+                dts,
+                arrived: now,
+                raw,
+                print,
+                body: tag.body,
+                relayed: false,
+                headers,
+            });
         }
         placed.fault
     }
@@ -320,8 +334,8 @@ impl Input {
     }
 
     /// Its numbers.
-    pub fn counters(&self) -> &InputCounters {
-        &self.counters
+    pub fn counters(&self) -> InputCounters {
+        InputCounters { passed_over_tags: self.ring.passed_over(), ..self.counters }
     }
 
     /// Its faults.

@@ -24,6 +24,8 @@ pub(crate) struct Held {
     pub(crate) print: Print,
     /// Its body.
     pub(crate) body: Bytes,
+    /// It has gone into the log.
+    pub(crate) relayed: bool,
     /// The headers in force with it.
     pub(crate) headers: Arc<HeaderSet>,
 }
@@ -36,12 +38,14 @@ pub(crate) struct Ring {
     first: u64,
     bytes: usize,
     newest_key: Option<u64>,
+    /// Tags let go of that had not been relayed.
+    passed_over: u64,
 }
 
 impl Ring {
     /// An empty ring. Bounded by bytes (bodies plus their bookkeeping) and by media time.
     pub(crate) fn new(policy: LogPolicy) -> Self {
-        Self { policy, held: VecDeque::new(), first: 0, bytes: 0, newest_key: None }
+        Self { policy, held: VecDeque::new(), first: 0, bytes: 0, newest_key: None, passed_over: 0 }
     }
 
     /// Appends a tag and lets go of what exceeds the bounds.
@@ -58,6 +62,7 @@ impl Ring {
                 break;
             }
             self.bytes -= cost(oldest);
+            self.passed_over += u64::from(!oldest.relayed);
             self.held.pop_front();
             self.first += 1;
         }
@@ -67,6 +72,7 @@ impl Ring {
     pub(crate) fn clear(&mut self) {
         self.first = self.end();
         self.newest_key = None;
+        self.passed_over += self.held.iter().filter(|held| !held.relayed).count() as u64;
         self.held = VecDeque::new();
         self.bytes = 0;
     }
@@ -85,6 +91,19 @@ impl Ring {
     pub(crate) fn get(&self, number: u64) -> Option<&Held> {
         let index = number.checked_sub(self.first)?;
         self.held.get(usize::try_from(index).ok()?)
+    }
+
+    /// The tag of that number goes into the log.
+    pub(crate) fn relay(&mut self, number: u64) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(held) = index.and_then(|index| self.held.get_mut(index)) {
+            held.relayed = true;
+        }
+    }
+
+    /// Tags let go of that had not been relayed: those of a standby, and those before a splice.
+    pub(crate) fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// The number of the newest keyframe, while it is held.
@@ -116,6 +135,7 @@ mod tests {
             arrived: Instant::now(),
             raw: dts as u32,
             print: Print::of(Track::Video, b""),
+            relayed: false,
             body: Bytes::from(vec![0; len]),
             headers: Arc::default(),
         }

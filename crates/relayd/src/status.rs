@@ -60,6 +60,9 @@ pub struct InputStatus {
     /// The same by kind.
     #[serde(skip)]
     pub tags_by_kind: [(&'static str, u64); 3],
+    /// Tags received and not relayed, by cause.
+    #[serde(skip)]
+    pub dropped_by_cause: [(&'static str, u64); 5],
     /// Bytes received.
     pub bytes: u64,
     /// The usual distance of keyframes.

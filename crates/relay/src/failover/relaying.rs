@@ -21,21 +21,25 @@ impl Failover {
                 self.look_again(due);
                 return;
             }
-            let held = held.clone();
-            let belongs = feed.beginning.includes(feed.next, &held);
+            let (input, number) = (feed.input, feed.next);
             feed.next += 1;
-            if belongs {
-                self.emit(&held);
+            if feed.beginning.includes(number, held) {
+                self.emit(input, number);
             }
         }
     }
 
-    pub(super) fn emit(&mut self, held: &Held) {
+    /// Puts a tag of the input's ring on the timeline and hands it out, behind the headers that have changed.
+    pub(super) fn emit(&mut self, input: usize, number: u64) {
+        let it = &mut self.inputs[input];
+        let Some(held) = it.ring.get(number).cloned() else { return };
+        it.ring.relay(number);
+        it.counters.relayed_tags += 1;
         let dts = self.timeline.place(held.track, held.dts, held.arrived);
-        self.emit_headers(held, dts);
+        self.emit_headers(&held, dts);
         self.relayed.push(held.track, Mark { print: held.print, dts, raw: held.raw, number: 0 });
         self.last_bodies.push(held.track, held.body.clone());
-        self.actions.push_back(Action::Emit(Placed { class: held.class, dts, body: held.body.clone() }));
+        self.actions.push_back(Action::Emit(Placed { class: held.class, dts, body: held.body }));
     }
 
     /// Headers go out when their bytes differ from those sent, stamped with the tag they precede: those of a track

@@ -213,18 +213,18 @@ impl Failover {
     /// Audio that arrived before the keyframe but belongs behind it would be missing otherwise.
     fn relay_audio_held_before(&mut self, point: SplicePoint) {
         let Some(feed) = &mut self.feed else { return };
-        let ring = &self.inputs[feed.input].ring;
-        let Some(key) = ring.get(point.number).cloned() else { return };
+        let (input, ring) = (feed.input, &self.inputs[feed.input].ring);
+        let begins_with_video = ring.get(point.number).is_some_and(|held| held.track == Track::Video);
         let first = point.number.saturating_sub(DEEPEST_INTERLEAVE).max(ring.start());
-        let early: Vec<_> = (first..point.number)
-            .filter_map(|number| ring.get(number))
-            .filter(|held| held.track == Track::Audio && held.dts >= point.source && key.track == Track::Video)
-            .cloned()
-            .collect();
+        let belongs = |number: &u64| {
+            let held = ring.get(*number);
+            begins_with_video && held.is_some_and(|held| held.track == Track::Audio && held.dts >= point.source)
+        };
+        let early: Vec<_> = (first..point.number).filter(belongs).collect();
         feed.next = point.number + 1;
-        self.emit(&key);
-        for held in &early {
-            self.emit(held);
+        self.emit(input, point.number);
+        for number in early {
+            self.emit(input, number);
         }
     }
 

@@ -38,6 +38,7 @@ struct Families {
     input_active: IntGaugeVec,
     input_bytes: IntCounterVec,
     input_tags: IntCounterVec,
+    input_dropped_tags: IntCounterVec,
     input_dts_faults: IntCounterVec,
     input_reconnects: IntCounterVec,
     splices: IntCounterVec,
@@ -80,6 +81,11 @@ impl Families {
             input_active: gauge("input_active", "1 while the input feeds the programme.", &input)?,
             input_bytes: counter("input_bytes_total", "Bytes received.", &input)?,
             input_tags: counter("input_tags_total", "Tags received.", &by_kind)?,
+            input_dropped_tags: counter(
+                "input_dropped_tags_total",
+                "Tags received and not relayed.",
+                &["relay", "input", "cause"],
+            )?,
             input_dts_faults: counter("input_dts_faults_total", "Faults of the source's timestamps.", &by_kind)?,
             input_reconnects: counter("input_reconnects_total", "Connections after the first.", &input)?,
             splices: counter(
@@ -127,6 +133,9 @@ impl Families {
         self.input_reconnects.with_label_values(&labels).inc_by(input.reconnects);
         for (kind, count) in input.tags_by_kind {
             self.input_tags.with_label_values(&[relay, &input.name, kind]).inc_by(count);
+        }
+        for (cause, count) in input.dropped_by_cause {
+            self.input_dropped_tags.with_label_values(&[relay, &input.name, cause]).inc_by(count);
         }
         for (kind, count) in input.dts_faults.by_kind() {
             self.input_dts_faults.with_label_values(&[relay, &input.name, kind]).inc_by(count);

@@ -10,12 +10,17 @@ use super::error::InputError;
 pub(super) struct FlvStream {
     demuxer: Demuxer,
     resyncs: u64,
+    empty_tags: u64,
 }
 
 impl FlvStream {
     /// `max_tag_size` in bytes.
     pub(super) fn new(max_tag_size: u32) -> Self {
-        Self { demuxer: Demuxer::new(DemuxLimits { max_tag_size, ..DemuxLimits::default() }), resyncs: 0 }
+        Self {
+            demuxer: Demuxer::new(DemuxLimits { max_tag_size, ..DemuxLimits::default() }),
+            resyncs: 0,
+            empty_tags: 0,
+        }
     }
 
     /// The reports that a piece of the body gives. What was sound before an error is in `reports` all the same.
@@ -46,6 +51,10 @@ impl FlvStream {
                     "the framing was lost and found again"
                 );
                 reports.push(Report::Resynced);
+            }
+            if counters.empty_tags != self.empty_tags {
+                reports.push(Report::EmptyTags(counters.empty_tags - self.empty_tags));
+                self.empty_tags = counters.empty_tags;
             }
             match next? {
                 Some(tag) => reports.push(Report::Tag(unpinned(tag))),

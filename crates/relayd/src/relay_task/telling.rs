@@ -106,7 +106,7 @@ impl RelayTask {
         };
         let failover = self.failover();
         let it = failover.map(|failover| &failover.inputs()[input]);
-        let counters = it.map(|it| *it.counters()).unwrap_or_default();
+        let counters = it.map(relay::Input::counters).unwrap_or_default();
         InputStatus {
             name: config.name.clone(),
             kind,
@@ -121,6 +121,13 @@ impl RelayTask {
                 ("audio", counters.audio_tags),
                 ("video", counters.video_tags),
                 ("script", counters.script_tags),
+            ],
+            dropped_by_cause: [
+                ("empty", counters.empty_tags),
+                ("script", counters.dropped_scripts),
+                ("sequence_end", counters.sequence_ends),
+                ("unstarted", counters.unstarted_tags),
+                ("passed_over", counters.passed_over_tags),
             ],
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
