@@ -37,10 +37,19 @@ pub(crate) async fn encode(folder: &TempDir, name: &str, size: &str, seconds: u3
 /// An HTTP-FLV server that plays a file in real time to its one client and ends.
 pub(crate) async fn serve(folder: &TempDir, name: &str, file: &Path) -> (Running, String) {
     let port = free_port();
-    let url = format!("http://127.0.0.1:{port}/live.flv");
+    (serve_at(folder, name, file, port).await, url_at(port))
+}
+
+/// The same on a port of one's choice.
+pub(crate) async fn serve_at(folder: &TempDir, name: &str, file: &Path, port: u16) -> Running {
     let mut ffmpeg = play(file);
-    ffmpeg.args(["-f", "flv", "-listen", "1", &url]);
-    (start(ffmpeg, name, folder.path()).listening(port).await, url)
+    ffmpeg.args(["-f", "flv", "-listen", "1", &url_at(port)]);
+    start(ffmpeg, name, folder.path()).listening(port).await
+}
+
+/// Where [`serve_at`] serves.
+pub(crate) fn url_at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/live.flv")
 }
 
 /// A publisher that plays a file in real time to an RTMP server and ends.
