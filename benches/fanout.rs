@@ -16,7 +16,8 @@ use relayd::{
     config::{OutputConfig, OutputTls},
     events::{EventBus, Ledger},
     fanout::Fanout,
-    output::{Output, OutputMeter, OutputState},
+    lanes::{Lanes, Seat},
+    output::{Flushers, Output, OutputMeter, OutputState},
     tls::TlsConfigs,
 };
 use rtmp::{
@@ -138,6 +139,7 @@ fn output(id: usize, to: SocketAddr, flush: Flush) -> OutputConfig {
 
 struct Loopback {
     runtime: Runtime,
+    _lanes: (Lanes, Seat),
     fanout: Arc<Fanout>,
     meters: Vec<Arc<OutputMeter>>,
     cancel: CancellationToken,
@@ -157,17 +159,22 @@ impl Loopback {
         let meters: Vec<_> = (0..outputs)
             .map(|_| Arc::new(OutputMeter::new(String::new(), ledger.clone(), OutputState::Idle)))
             .collect();
+        let lanes = Lanes::start().expect("threads");
+        let (seat, flushers) = (lanes.for_relay(), Flushers::default());
         for (id, meter) in meters.iter().enumerate() {
             let task = Output {
                 config: output(id, to, flush),
                 fanout: Arc::clone(&fanout),
+                head: fanout.subscribe(),
+                flushers: flushers.clone(),
+                lane: seat.lane().clone(),
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
                 cancel: cancel.clone(),
             };
-            runtime.spawn(task.run());
+            seat.lane().handle().spawn(task.run());
         }
-        let mut loopback = Self { runtime, fanout, meters, cancel, n: 0 };
+        let mut loopback = Self { runtime, _lanes: (lanes, seat), fanout, meters, cancel, n: 0 };
         loopback.push();
         while loopback.meters.iter().any(|meter| meter.state() != OutputState::Live) {
             std::thread::yield_now();

@@ -8,6 +8,7 @@ use rtmp::wire::WireForm;
 use crate::{
     log::Log,
     policy::{OnFormatChange, OnLag, OutputPolicy},
+    stretch::Stretch,
 };
 
 /// What an output reads with: its place, and what its lag makes it leave out.
@@ -132,6 +133,23 @@ impl Cursor {
         }
     }
 
+    /// Reads a stretch as a whole, if that is just what [`read`](Self::read) would hand over; else does nothing and
+    /// answers false. `continues` is asked last, and only if nothing else speaks against it.
+    pub fn step(&mut self, stretch: &Stretch, now: Instant, continues: impl FnOnce() -> bool) -> bool {
+        let Place::Reading { next, base, video: Video::Sent, .. } = &mut self.place else { return false };
+        let age = now.saturating_duration_since(stretch.oldest);
+        let in_step = *next == stretch.from
+            && *base <= stretch.min_dts
+            && age < self.policy.max_lag / LATE_PARTS
+            && stretch.bytes < (self.policy.max_lag_bytes / LATE_PARTS as usize) as u64
+            && !(stretch.replaces_header && self.policy.on_format_change == OnFormatChange::Reconnect)
+            && continues();
+        if in_step {
+            *next = stretch.end;
+        }
+        in_step
+    }
+
     /// Hands the entries that are ready to `write`, each with the DTS it is to be stamped with.
     pub fn read(&mut self, log: &Log, now: Instant, batch: Batch, mut write: impl FnMut(&WireForm, i64)) -> Reading {
         let mut tags = 0;
@@ -211,7 +229,7 @@ fn stage(policy: &OutputPolicy, log: &Log, next: u64, joined: Joined, now: Insta
     match time.max(bytes) {
         share if share >= 2.0 => Stage::Lost,
         share if share >= 1.0 => Stage::TooLate,
-        share if share >= 0.2 => Stage::Late,
+        share if share >= 1.0 / f64::from(LATE_PARTS) => Stage::Late,
         _ => Stage::InTime,
     }
 }
@@ -232,6 +250,8 @@ fn skip(log: &Log, next: u64, video: Video) -> Video {
     }
 }
 
+/// The first stage of lag is this part of the limit.
+const LATE_PARTS: u32 = 5;
 /// Headers that change this shortly after a session began are part of the change that began it, in ms.
 const SAME_CHANGE: i64 = 1_000;
 

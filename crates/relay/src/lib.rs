@@ -20,6 +20,7 @@ mod meter;
 mod policy;
 mod repair;
 mod ring;
+mod stretch;
 mod timeline;
 mod unwrap;
 
@@ -37,4 +38,5 @@ pub use policy::{
     TimelinePolicy,
 };
 pub use repair::{Repair, Repaired, Track};
+pub use stretch::Stretch;
 pub use timeline::Timeline;

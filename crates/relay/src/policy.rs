@@ -149,7 +149,7 @@ impl Default for LogPolicy {
 }
 
 /// When an output writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flush {
     /// At each video frame; audio rides along for at most 40 ms.
     Frame,

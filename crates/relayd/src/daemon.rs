@@ -17,6 +17,7 @@ use crate::{
     http::Http,
     ingest,
     input::{self, PushKeys},
+    lanes::Lanes,
     relay_task::{RelayTask, Shared},
     tls::TlsConfigs,
 };
@@ -51,6 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     let shared = Shared {
         inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
         tls,
+        lanes: Lanes::start().context("threads")?,
         panics: Arc::default(),
         events: EventBus::default(),
         watch_at: admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()).map(|at| format!("http://{at}")),
@@ -63,7 +65,8 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     for relay in &config.relays {
         let (task, handle) = RelayTask::new(relay.clone(), shared.clone(), cancel.clone());
         relays.push((relay.name.clone(), handle));
-        tasks.spawn(task.run().instrument(info_span!("relay", relay = relay.name)));
+        let (lane, span) = (task.lane(), info_span!("relay", relay = relay.name));
+        tasks.spawn_on(task.run().instrument(span), lane.handle());
     }
     let http = Http::new(relays, &shared, viewers.clone());
     if let Some((listener, admin)) = admin {

@@ -1,12 +1,15 @@
 //! One relay's log, shared by the task that writes it and the tasks that read it.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use relay::{Log, LogPolicy, Placed};
 use tokio::sync::watch;
+
+use crate::lanes::Lane;
 
 /// The log and the signal that it has grown.
 ///
@@ -15,6 +18,9 @@ use tokio::sync::watch;
 pub struct Fanout {
     log: Mutex<Log>,
     head: watch::Sender<Head>,
+    /// The head as each lane's readers see it.
+    lanes: Mutex<HashMap<usize, watch::Sender<Head>>>,
+    epoch: Instant,
 }
 
 /// What readers wait for.
@@ -29,7 +35,12 @@ pub struct Head {
 impl Fanout {
     /// A log without entries.
     pub fn new(policy: LogPolicy) -> Self {
-        Self { log: Mutex::new(Log::new(policy)), head: watch::Sender::new(Head { end: 0, programme: 0 }) }
+        Self {
+            log: Mutex::new(Log::new(policy)),
+            head: watch::Sender::new(Head { end: 0, programme: 0 }),
+            lanes: Mutex::default(),
+            epoch: Instant::now(),
+        }
     }
 
     /// Appends tags. Returns when a flush is due at the latest: at once, and done already, when a video frame or a
@@ -68,9 +79,36 @@ impl Fanout {
         self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1 });
     }
 
+    /// The next moment after `now` at which readers with this flush interval read: all of them at the same, so that one
+    /// turn of a thread serves them all.
+    pub fn next_flush(&self, interval: Duration, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.epoch).as_nanos();
+        let interval = interval.as_nanos().max(1);
+        let wait = interval - since % interval;
+        now + Duration::from_nanos(wait as u64)
+    }
+
     /// A reader's view of the head.
     pub fn subscribe(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
+    }
+
+    /// The same for readers on another lane. Each wake that crosses threads costs a system call: it is made once per lane,
+    /// and a task there wakes the readers.
+    pub fn subscribe_on(&self, lane: &Lane) -> watch::Receiver<Head> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = lanes.entry(lane.index()).or_insert_with(|| {
+            let mut head = self.subscribe();
+            let local = watch::Sender::new(*head.borrow_and_update());
+            let bell = local.clone();
+            lane.handle().spawn(async move {
+                while head.changed().await.is_ok() {
+                    bell.send_replace(*head.borrow_and_update());
+                }
+            });
+            local
+        });
+        local.subscribe()
     }
 
     /// The log. Hold the guard for as short as can be.

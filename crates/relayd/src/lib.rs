@@ -10,6 +10,7 @@ pub mod fanout;
 pub mod http;
 pub mod ingest;
 pub mod input;
+pub mod lanes;
 pub mod logging;
 pub mod output;
 pub mod relay_task;

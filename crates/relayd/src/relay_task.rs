@@ -27,7 +27,8 @@ use crate::{
     events::{EventBus, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
-    output::{Output, OutputMeter, OutputState},
+    lanes::{Lane, Lanes, Seat},
+    output::{Flushers, Output, OutputMeter, OutputState},
     status::RelayStatus,
     throttle::Throttle,
     tls::TlsConfigs,
@@ -40,6 +41,8 @@ pub struct Shared {
     pub inputs: input::Shared,
     /// For outputs.
     pub tls: TlsConfigs,
+    /// Where media is carried.
+    pub lanes: Lanes,
     /// Tasks that panicked and were started again.
     pub panics: Arc<AtomicU64>,
     /// Where events are told.
@@ -62,6 +65,8 @@ pub struct RelayTask {
     ledger: Ledger,
     throttle: Throttle,
     cancel: CancellationToken,
+    seat: Seat,
+    flushers: Flushers,
 }
 
 /// What exists between start and stop.
@@ -91,6 +96,7 @@ impl RelayTask {
     /// A relay that is stopped, and the way to it.
     pub fn new(config: RelayConfig, shared: Shared, cancel: CancellationToken) -> (Self, RelayHandle) {
         let (sender, requests) = mpsc::channel(16);
+        let seat = shared.lanes.for_relay();
         let fanout = Arc::new(Fanout::new(config.log));
         let initial = |output: &OutputConfig| if output.enabled { OutputState::Idle } else { OutputState::Disabled };
         let ledger = Ledger::new(config.name.clone(), shared.events.clone());
@@ -110,8 +116,15 @@ impl RelayTask {
             ledger,
             throttle: Throttle::default(),
             cancel,
+            seat,
+            flushers: Flushers::default(),
         };
         (task, handle)
+    }
+
+    /// Where it is to run.
+    pub fn lane(&self) -> Lane {
+        self.seat.lane().clone()
     }
 
     /// Runs until it is cancelled; then lets the outputs end their sessions cleanly.
@@ -290,7 +303,8 @@ impl RelayTask {
         running.inputs[input] = Some(commands);
         let meter = Arc::clone(&self.input_meters[input]);
         let task = input::run(input, config, self.shared.inputs.clone(), running.reports.clone(), receiver, meter);
-        let id = running.tasks.spawn(after(pause, task).instrument(span)).id();
+        let lane = self.seat.lane().handle();
+        let id = running.tasks.spawn_on(after(pause, task).instrument(span), lane).id();
         running.children.insert(id, Child::Input(input));
     }
 
@@ -308,8 +322,25 @@ impl RelayTask {
         let span = info_span!("output", output = config.id);
         let tls = self.shared.tls.for_output(&config.tls);
         let fanout = Arc::clone(&self.fanout);
-        let task = Output { config, fanout, meter, tls, cancel: running.outputs.child_token() };
-        let id = running.tasks.spawn(after(pause, task.run()).instrument(span)).id();
+        let (home, seat) = (self.seat.lane(), self.shared.lanes.for_output(self.seat.lane()));
+        let lane = seat.lane().clone();
+        let head = if lane.index() == home.index() { fanout.subscribe() } else { fanout.subscribe_on(&lane) };
+        let task = Output {
+            config,
+            fanout,
+            head,
+            flushers: self.flushers.clone(),
+            lane: lane.clone(),
+            meter,
+            tls,
+            cancel: running.outputs.child_token(),
+        };
+        let task = async move {
+            tokio::time::sleep(pause).await;
+            task.run().await;
+            drop(seat);
+        };
+        let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(output));
     }
 

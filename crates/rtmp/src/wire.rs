@@ -126,6 +126,45 @@ impl WireForm {
     }
 }
 
+/// Forms that follow one another on their tracks, ready to be sent by every session that sent what comes before them.
+#[derive(Clone, Debug)]
+pub struct Run {
+    slices: Vec<Bytes>,
+    bytes: usize,
+    /// By track: the DTS that its first form follows, and that of its last.
+    tracks: [Option<(i64, i64)>; 3],
+}
+
+impl Run {
+    /// The forms one after the other. None if one of them does not follow the one before it on its track by a delta
+    /// that can be shared.
+    pub fn new<'a>(forms: impl IntoIterator<Item = &'a WireForm>) -> Option<Self> {
+        let mut run = Self { slices: Vec::new(), bytes: 0, tracks: [None; 3] };
+        for form in forms {
+            let follows = form.follows?;
+            let track = &mut run.tracks[form.track.index()];
+            *track = match *track {
+                None => Some((follows, form.dts)),
+                Some((first, last)) if last == follows => Some((first, form.dts)),
+                Some(_) => return None,
+            };
+            run.bytes += form.chunks.len();
+            run.slices.push(form.chunks.clone());
+        }
+        Some(run)
+    }
+
+    /// The forms' bytes, one slice each.
+    pub fn slices(&self) -> &[Bytes] {
+        &self.slices
+    }
+
+    /// Their bytes together.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// What one publish session adds to the shared forms: its message stream id, its zero on the timeline, and a header of
 /// its own wherever it did not send a form's predecessor.
 ///
@@ -143,6 +182,21 @@ impl MediaWriter {
     /// `base` is sent as 0.
     pub fn new(stream_id: u32, base: i64) -> Self {
         Self { stream_id, base, last: [None; 3] }
+    }
+
+    /// Whether `run` continues what was sent, so that its bytes can be sent as they are. Then they count as sent.
+    pub fn continue_with(&mut self, run: &Run) -> bool {
+        let fits = |(track, last): (&Option<(i64, i64)>, &Option<i64>)| match track {
+            Some((follows, _)) => *last == Some(*follows),
+            None => true,
+        };
+        if !run.tracks.iter().zip(&self.last).all(fits) {
+            return false;
+        }
+        for (track, last) in run.tracks.iter().zip(&mut self.last) {
+            *last = track.map_or(*last, |(_, dts)| Some(dts));
+        }
+        true
     }
 
     /// Appends the message's bytes to `out`: the shared form as it is, or a private header and the shared body.

@@ -1,7 +1,10 @@
 //! Output tasks: each publishes one relay's programme to one platform, and minds nobody else's business.
 
+mod alarm;
 mod connect;
 mod error;
+mod flusher;
+mod live;
 mod meter;
 mod session;
 mod stream;
@@ -14,16 +17,20 @@ use std::{
 
 use relay::{Backoff, Cursor};
 use rtmp::publish::Retry;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::meter::{OutputMeter, OutputState};
-use self::{
-    connect::connect,
-    error::OutputError,
-    session::{End, Session},
+use self::{connect::connect, error::OutputError, session::End};
+pub use self::{
+    flusher::Flushers,
+    meter::{OutputMeter, OutputState},
 };
-use crate::{config::OutputConfig, fanout::Fanout};
+use crate::{
+    config::OutputConfig,
+    fanout::{Fanout, Head},
+    lanes::Lane,
+};
 
 /// What an output's task is made of.
 pub struct Output {
@@ -31,6 +38,12 @@ pub struct Output {
     pub config: OutputConfig,
     /// The log it reads.
     pub fanout: Arc<Fanout>,
+    /// The log's head, as seen from where the task runs.
+    pub head: watch::Receiver<Head>,
+    /// What writes for the sessions of its relay.
+    pub flushers: Flushers,
+    /// Where it runs.
+    pub lane: Lane,
     /// What it shows.
     pub meter: Arc<OutputMeter>,
     /// Its TLS configuration, shared by all outputs that trust the same roots.
@@ -78,25 +91,17 @@ impl Output {
             stream = connect(&self.config, &self.tls) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
-        let session = Session {
-            output: &self.config,
-            fanout: &self.fanout,
-            meter: &self.meter,
-            cursor,
-            cancel: &self.cancel,
-            programme,
-        };
         let on_live = || {
             backoff.succeeded(Instant::now());
             info!(url = %self.config.target, "live");
         };
-        session.run(stream, on_live).await
+        session::run(self, stream, cursor, programme, on_live).await
     }
 
     /// Returns the programme once the log has a place to begin. A platform shows a session without media as a broken
     /// one.
     async fn media(&self, cursor: &Cursor) -> u64 {
-        let mut head = self.fanout.subscribe();
+        let mut head = self.head.clone();
         loop {
             let programme = head.borrow_and_update().programme;
             if cursor.is_behind(&self.fanout.log()) {

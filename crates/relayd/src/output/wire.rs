@@ -5,12 +5,15 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
-use rtmp::publish::{Publish, PublishEvent, Step};
+use rtmp::{
+    publish::{Publish, PublishEvent, Step},
+    wire::Run,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::timeout,
@@ -28,6 +31,8 @@ pub(super) struct Wire {
     pub(super) queue: VecDeque<Bytes>,
     /// The queue is empty, but a TLS stream still holds some of it.
     flushing: bool,
+    /// A write that failed before anybody waited for it.
+    failed: Option<io::Error>,
     /// When the socket last took a byte, or when it last had nothing to take.
     pub(super) progress: Instant,
     /// Bytes written since the last look.
@@ -54,6 +59,7 @@ impl Wire {
             filled: 0,
             queue: VecDeque::new(),
             flushing: false,
+            failed: None,
             progress: now,
             written: 0,
             started: None,
@@ -65,7 +71,7 @@ impl Wire {
         let mut step = self.publish.step();
         let mut since = Instant::now();
         loop {
-            self.queue_replies();
+            self.queue_replies(Instant::now());
             while let Some(event) = self.publish.next_event() {
                 if let PublishEvent::Started { stream_id } = event {
                     self.started = Some(Instant::now());
@@ -92,12 +98,12 @@ impl Wire {
 
     /// Queues what the session has to say (commands, acknowledgements, pongs), once all before it has left. Until then
     /// it stays inside, where a server that keeps asking and takes nothing is given up.
-    pub(super) fn queue_replies(&mut self) {
+    pub(super) fn queue_replies(&mut self, now: Instant) {
         if self.is_idle()
             && let Some(output) = self.publish.take_output()
         {
             self.queue.push_back(output);
-            self.progress = Instant::now();
+            self.progress = now;
         }
     }
 
@@ -112,23 +118,81 @@ impl Wire {
         Ok(())
     }
 
+    /// Writes what is queued as far as the socket takes it at once. What is left, and what went wrong, is for
+    /// [`Self::poll_move`], which waits.
+    pub(super) fn write_now(&mut self, now: Instant) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.is_idle() && self.failed.is_none() {
+            match self.poll_write(&mut cx) {
+                Poll::Ready(Ok(())) => self.progress = now,
+                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    /// Writes a run whose bytes many sessions share, as [`Self::write_now`] does. Nothing may be queued. Only what the
+    /// socket does not take is queued: a session that keeps up touches no reference count.
+    pub(super) fn write_run(&mut self, run: &Run, now: Instant) {
+        self.progress = now;
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = run.slices().len().min(MAX_SLICES);
+        for (slice, bytes) in slices.iter_mut().zip(run.slices()) {
+            *slice = IoSlice::new(bytes);
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut written = match Pin::new(&mut self.stream).poll_write_vectored(&mut cx, &slices[..count]) {
+            Poll::Ready(Ok(0)) => return self.failed_with(run, io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(error)) => return self.failed_with(run, error),
+            Poll::Pending => 0,
+        };
+        self.written += written as u64;
+        if written == run.bytes_len() {
+            self.flush_now(&mut cx);
+            return;
+        }
+        for bytes in run.slices() {
+            let skipped = bytes.len().min(written);
+            written -= skipped;
+            if skipped < bytes.len() {
+                self.queue.push_back(bytes.slice(skipped..));
+            }
+        }
+        self.write_now(now);
+    }
+
+    fn failed_with(&mut self, run: &Run, error: io::Error) {
+        self.failed = Some(error);
+        self.queue.extend(run.slices().iter().cloned());
+    }
+
+    pub(super) async fn move_bytes(&mut self) -> Result<Moved, OutputError> {
+        poll_fn(|cx| self.poll_move(cx)).await
+    }
+
     /// Waits until bytes have gone one way; when they have gone both, the answer is `In`. Either way is tried every
     /// time: a server that never stops talking must not keep us from writing, and one whose pings and acknowledgements
     /// stay unread while it takes nothing ends the session.
-    pub(super) async fn move_bytes(&mut self) -> Result<Moved, OutputError> {
-        let moved = poll_fn(|cx| {
-            let written = if self.is_idle() { Poll::Pending } else { self.poll_write(cx) };
-            match self.poll_read(cx) {
-                // What a server said before it broke the connection tells more than a write that failed.
-                Poll::Ready(read) => Poll::Ready(read.map(|()| Moved::In)),
-                Poll::Pending => written.map_ok(|()| Moved::Out),
-            }
-        });
-        let moved = moved.await.map_err(|error| self.broken(error))?;
-        if moved == Moved::In && self.filled == 0 {
-            return Err(self.closed());
+    pub(super) fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Result<Moved, OutputError>> {
+        let written = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if self.is_idle() => Poll::Pending,
+            None => self.poll_write(cx),
+        };
+        if let Poll::Ready(Ok(())) = written {
+            self.progress = Instant::now();
         }
-        Ok(moved)
+        let moved = match self.poll_read(cx) {
+            // What a server said before it broke the connection tells more than a write that failed.
+            Poll::Ready(read) => read.map(|()| Moved::In),
+            Poll::Pending => ready!(written).map(|()| Moved::Out),
+        };
+        Poll::Ready(match moved {
+            Ok(Moved::In) if self.filled == 0 => Err(self.closed()),
+            Ok(moved) => Ok(moved),
+            Err(error) => Err(self.broken(error)),
+        })
     }
 
     /// Ends the session as a platform expects it: what is queued, FCUnpublish, deleteStream, end of stream; then the
@@ -162,13 +226,22 @@ impl Wire {
         if !self.queue.is_empty() {
             ready!(self.poll_write_queue(cx))?;
             if self.queue.is_empty() {
-                self.flushing = Pin::new(&mut self.stream).poll_flush(cx)?.is_pending();
+                self.flush_now(cx);
             }
             return Poll::Ready(Ok(()));
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.flushing = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Lets a TLS stream send what it holds; a plain one holds nothing.
+    fn flush_now(&mut self, cx: &mut Context<'_>) {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => self.flushing = false,
+            Poll::Ready(Err(error)) => (self.flushing, self.failed) = (true, Some(error)),
+            Poll::Pending => self.flushing = true,
+        }
     }
 
     fn poll_write_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -188,7 +261,6 @@ impl Wire {
 
     fn advance(&mut self, mut written: usize) {
         self.written += written as u64;
-        self.progress = Instant::now();
         while let Some(first) = self.queue.front_mut() {
             if written < first.len() {
                 first.advance(written);

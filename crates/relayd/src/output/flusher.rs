@@ -1,0 +1,125 @@
+//! What writes for all sessions of a relay on one lane.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use relay::{Flush, Stretch};
+use tokio::{
+    sync::watch,
+    task::{unconstrained, yield_now},
+    time::sleep_until,
+};
+
+use super::live::{BATCH, Live};
+use crate::{
+    fanout::{Fanout, Head},
+    lanes::Lane,
+};
+
+/// A session's place at its flusher; empty once the session is over.
+pub(super) type Seat = Arc<Mutex<Option<Live>>>;
+
+/// The flushers of one relay: one for each lane and kind of flush.
+#[derive(Clone, Debug, Default)]
+pub struct Flushers(Arc<Mutex<ByLane>>);
+
+/// By the lane's number and the kind of flush.
+type ByLane = HashMap<(usize, Flush), Arc<Flusher>>;
+
+impl Flushers {
+    /// The flusher for sessions of this kind on `lane`.
+    pub(super) fn on(&self, lane: &Lane, flush: Flush) -> Arc<Flusher> {
+        let mut flushers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(flushers.entry((lane.index(), flush)).or_default())
+    }
+}
+
+/// Writes each frame, or each interval's frames, to every session that takes part.
+///
+/// Most sessions are in step: what they send next is the same bytes. One task that writes for all of them looks into the
+/// log once and touches little more than their sockets; a thousand tasks that are woken for it spend half as much
+/// again on being woken.
+#[derive(Debug, Default)]
+pub(super) struct Flusher(Mutex<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    seats: Vec<Seat>,
+    is_running: bool,
+}
+
+impl Flusher {
+    /// Takes a session in. To be called on the lane that the flusher is for.
+    pub(super) fn join(self: &Arc<Self>, seat: Seat, fanout: &Arc<Fanout>, head: &watch::Receiver<Head>, flush: Flush) {
+        let mut sessions = self.sessions();
+        sessions.seats.push(seat);
+        if !std::mem::replace(&mut sessions.is_running, true) {
+            let run = Arc::clone(self).run(Arc::clone(fanout), head.clone(), flush);
+            // It yields by its own count: tokio's would make sockets that have room look full.
+            tokio::spawn(unconstrained(run));
+        }
+    }
+
+    /// Waits on: the log's head, or the next flush.
+    async fn run(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
+        let mut from = head.borrow_and_update().end;
+        while self.prune() {
+            match flush {
+                Flush::Frame => {
+                    if head.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Flush::Every(interval) => sleep_until(fanout.next_flush(interval, Instant::now()).into()).await,
+            }
+            let programme = head.borrow_and_update().programme;
+            let stretch = {
+                let log = fanout.log();
+                let stretch = Stretch::new(&log, from, BATCH);
+                from = log.end();
+                stretch
+            };
+            let mut done = 0;
+            while self.write(&mut done, stretch.as_ref(), programme) {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Writes for the next few sessions. True if there are more.
+    fn write(&self, done: &mut usize, stretch: Option<&Stretch>, programme: u64) -> bool {
+        let sessions = self.sessions();
+        let now = Instant::now();
+        for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
+            if let Some(live) = seat.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                live.flush(stretch, programme, now);
+            }
+        }
+        *done += AT_ONCE;
+        *done < sessions.seats.len()
+    }
+
+    /// Forgets sessions that are over. False, and then it is not running, if there are no others.
+    fn prune(&self) -> bool {
+        let mut sessions = self.sessions();
+        sessions.seats.retain(|seat| seat.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        sessions.is_running = !sessions.seats.is_empty();
+        sessions.is_running
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").field("count", &self.seats.len()).finish_non_exhaustive()
+    }
+}
+
+/// Sessions written to before others on the lane get their turn.
+const AT_ONCE: usize = 64;
