@@ -82,6 +82,41 @@ fn a_session_shares_forms_after_its_first_header() {
 }
 
 #[test]
+fn a_run_continues_only_what_it_follows() {
+    let forms = [
+        form(Track::Video, 40, Some(0), 10),
+        form(Track::Audio, 45, Some(21), 5),
+        form(Track::Video, 80, Some(40), 10),
+    ];
+    let run = Run::new(&forms).expect("a run");
+    assert_eq!(run.bytes_len(), forms.iter().map(WireForm::bytes_len).sum::<usize>());
+
+    let mut in_step = MediaWriter::new(1, 0);
+    for (track, dts) in [(Track::Video, 0), (Track::Audio, 21)] {
+        written(&mut in_step, &form(track, dts, None, 10));
+    }
+    let mut one_by_one = MediaWriter::new(1, 0);
+    for (track, dts) in [(Track::Video, 0), (Track::Audio, 21)] {
+        written(&mut one_by_one, &form(track, dts, None, 10));
+    }
+    assert!(in_step.continue_with(&run));
+    let singly: Vec<u8> = forms.iter().flat_map(|form| written(&mut one_by_one, form)).collect();
+    assert_eq!(joined(run.slices()), singly);
+    let next = form(Track::Video, 120, Some(80), 10);
+    assert_eq!(written(&mut in_step, &next), written(&mut one_by_one, &next));
+
+    // It has been sent: it does not fit twice, nor where one track was left out.
+    assert!(!in_step.continue_with(&run));
+    let mut without_audio = MediaWriter::new(1, 0);
+    written(&mut without_audio, &form(Track::Video, 0, None, 10));
+    assert!(!without_audio.continue_with(&run));
+
+    // A gap inside, and a step that no shared header can carry.
+    assert!(Run::new(&[forms[0].clone(), form(Track::Video, 120, Some(80), 10)]).is_none());
+    assert!(Run::new(&[form(Track::Video, 0x0100_0000, Some(0), 10)]).is_none());
+}
+
+#[test]
 fn a_skip_takes_a_private_delta() {
     let mut writer = MediaWriter::new(1, 0);
     written(&mut writer, &form(Track::Audio, 0, None, 4));
