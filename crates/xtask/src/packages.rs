@@ -13,9 +13,12 @@ use anyhow::{Context, Result, bail};
 const PEERS: [Peer; 4] = [
     Peer { package: "ffmpeg", proof: Proof::Program("ffmpeg") },
     Peer { package: "nginx-light", proof: Proof::Program("nginx") },
-    Peer { package: "libnginx-mod-rtmp", proof: Proof::File("/usr/lib/nginx/modules/ngx_rtmp_module.so") },
+    Peer { package: "libnginx-mod-rtmp", proof: Proof::File(NGINX_RTMP) },
     Peer { package: "prometheus", proof: Proof::Program("promtool") },
 ];
+
+/// nginx's RTMP module, to be loaded by its configuration.
+pub(crate) const NGINX_RTMP: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// Where Debian keeps daemons; a plain user's `PATH` leaves them out.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];

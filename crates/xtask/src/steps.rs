@@ -42,6 +42,11 @@ pub(crate) fn ci() -> Result<()> {
     Ok(())
 }
 
+/// Builds one package of the workspace as a release, with the features that it has by itself.
+pub(crate) fn build_release(package: &str) -> Result<()> {
+    run(&mut cargo(&format!("build --release --locked --package {package}")))
+}
+
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.
 fn cargo(words: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
