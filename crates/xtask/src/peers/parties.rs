@@ -98,7 +98,8 @@ impl Party {
                 let source = Source::http(rate, clock)?;
                 let mut ffmpeg = Command::new("ffmpeg");
                 ffmpeg.args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-i", &source.url()?]);
-                ffmpeg.args(["-map", "0", "-c", "copy", "-f", "tee", &tee(&urls)]);
+                // Otherwise tee counts in the frames that the SPS announces.
+                ffmpeg.args(["-map", "0", "-c", "copy", "-copytb", "1", "-f", "tee", &tee(&urls)]);
                 ffmpeg.env("PATH", packages::search_path());
                 Ok(Stage { relay: Relay::start(ffmpeg, &log)?, source, admin: None })
             }

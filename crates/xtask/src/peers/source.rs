@@ -185,12 +185,18 @@ impl<I: Iterator<Item = Due>> Playback<I> {
 
     /// Sends headers, and tags from the next keyframe on, until it is told to stop or `send` fails.
     fn play(&mut self, mut send: impl FnMut(Kind, u32, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut start = *self.start.get_or_insert_with(Instant::now);
-        let position = start.elapsed();
-        let is_entry = |due: &Due| due.is_key && due.at >= position;
-        while self.schedule.next_if(|due| position > Duration::ZERO && !is_entry(due)).is_some() {}
+        let mut start = match self.start {
+            Some(start) => {
+                let position = start.elapsed();
+                while self.schedule.next_if(|due| !due.is_key || due.at < position).is_some() {}
+                start
+            }
+            None => *self.start.insert(Instant::now()),
+        };
         let timestamp = self.schedule.peek().map_or(0, |due| due.at.as_millis() as u32);
         for header in self.stream.headers() {
+            // FFmpeg takes metadata that is stamped otherwise for a track of subtitles.
+            let timestamp = if header.kind == Kind::Script { 0 } else { timestamp };
             send(header.kind, timestamp, &header.body)?;
         }
         while !self.is_stopped()

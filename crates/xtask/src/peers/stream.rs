@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use flv::{
     Class, DemuxLimits, Demuxer, Kind, Tag,
@@ -105,27 +105,25 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes decoder configuration and slice headers from the demo's clip, so that every relay finds sound H.264.
+    /// Takes frames from the demo's clip and pads them, so that every relay finds a stream that can be decoded.
     pub(crate) fn new(rate: Rate) -> Result<Self> {
-        let (avc, key_slice, inter_slice) = clip()?;
+        let clip = Clip::read()?;
         // A keyframe weighs as much as KEY_WEIGHT other frames.
         let per_gop = f64::from(rate.video_kbps) * 1000.0 / 8.0 * GOP.as_secs_f64();
         let frames = f64::from(rate.fps) * GOP.as_secs_f64();
         let inter = (per_gop / (frames - 1.0 + KEY_WEIGHT)) as usize;
-        ensure!(inter > 2 * HEAD_LEN, "{} kbit/s are too few for {} frames per second", rate.video_kbps, rate.fps);
         let key = (per_gop - inter as f64 * (frames - 1.0)) as usize;
-        let mut audio = BytesMut::from(&[0xAF, 1][..]);
-        fill(&mut audio, AUDIO_TAG);
+        let too_few = || format!("{} kbit/s are too few for {} frames per second", rate.video_kbps, rate.fps);
         Ok(Self {
             fps: rate.fps,
+            key: frame(true, &clip.key, key).with_context(too_few)?,
+            inter: frame(false, &clip.inter, inter).with_context(too_few)?,
+            audio: audio(&clip.silence)?,
             headers: vec![
                 Tag { kind: Kind::Script, timestamp: 0, body: metadata(rate.fps) },
-                Tag { kind: Kind::Video, timestamp: 0, body: avc },
+                Tag { kind: Kind::Video, timestamp: 0, body: clip.avc },
                 Tag { kind: Kind::Audio, timestamp: 0, body: Bytes::from_static(&AAC_HEADER) },
             ],
-            key: frame(true, &key_slice, key),
-            inter: frame(false, &inter_slice, inter),
-            audio,
         })
     }
 
@@ -165,56 +163,76 @@ impl Stream {
     }
 }
 
-/// A frame of `size` bytes: the stamp in a user data SEI (H.264, D.1.6), then a slice with the beginning of a real one.
-fn frame(is_key: bool, slice: &[u8], size: usize) -> BytesMut {
+/// A frame of `size` bytes: the stamp in a user data SEI, a slice, and a NAL unit of filler (H.264, D.1.6 and 7.3.2.7).
+/// None if they do not fit.
+fn frame(is_key: bool, slice: &[u8], size: usize) -> Option<BytesMut> {
     let mut body = BytesMut::from(&[if is_key { 0x17 } else { 0x27 }, 1, 0, 0, 0][..]);
-    // NAL type, payload type, payload size, and the stop bit behind the payload.
-    body.extend_from_slice(&(3 + STAMP_LEN as u32 + 1).to_be_bytes());
-    body.extend_from_slice(&[6, 5, STAMP_LEN as u8]);
-    debug_assert_eq!(body.len(), VIDEO_STAMP, "the stamp's place is known to those who read it");
-    body.resize(VIDEO_STAMP + STAMP_LEN, 0);
-    body.extend_from_slice(&[0x80]);
-    body.extend_from_slice(&((size - body.len() - 4) as u32).to_be_bytes());
-    body.extend_from_slice(slice);
-    fill(&mut body, size);
-    body
+    put_nal(&mut body, &[&[6, 5, STAMP_LEN as u8], &[0; STAMP_LEN], &[0x80]]);
+    put_nal(&mut body, &[slice]);
+    // Behind the length: NAL type, filler, stop bit.
+    let filler = size.checked_sub(body.len() + 4 + 2)?;
+    put_nal(&mut body, &[&[12], &vec![0xFF; filler], &[0x80]]);
+    Some(body)
 }
 
-/// Bytes of which none is zero, so that none needs an emulation prevention byte (H.264, 7.4.1).
-fn fill(body: &mut BytesMut, size: usize) {
-    let mut state = 0x9E37_79B9_u32;
-    while body.len() < size {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        body.extend_from_slice(&[state as u8 | 0x10]);
-    }
+fn put_nal(body: &mut BytesMut, parts: &[&[u8]]) {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    body.extend_from_slice(&(len as u32).to_be_bytes());
+    parts.iter().for_each(|part| body.extend_from_slice(part));
 }
 
-/// The clip's AVC configuration, and the beginnings of a slice of a keyframe and of another.
-fn clip() -> Result<(Bytes, Bytes, Bytes)> {
-    let mut demuxer = Demuxer::new(DemuxLimits::default());
-    demuxer.push(Bytes::from_static(include_bytes!("../../../../fixtures/demo.flv")));
-    let (mut avc, mut key, mut inter) = (None, None, None);
-    while let Some(tag) = demuxer.next_tag().context("the demo's clip")? {
-        match tag.class() {
-            Class::VideoHeader => avc = avc.or(Some(tag.body)),
-            Class::Key => key = key.or_else(|| slice(&tag.body, 5)),
-            Class::Inter | Class::Disposable => inter = inter.or_else(|| slice(&tag.body, 1)),
-            _ => {}
+/// A silent frame with the stamp in a data stream element before it, which is as long as the tag needs (ISO/IEC 14496-3,
+/// table 4.10).
+fn audio(silence: &[u8]) -> Result<BytesMut> {
+    // The length's two bytes are added up.
+    let data = AUDIO_TAG.checked_sub(AUDIO_STAMP + silence.len()).filter(|data| (255..=510).contains(data));
+    let data = data.context("the demo's clip has no short audio frame")?;
+    let mut body = BytesMut::from(&[0xAF, 1, 0x81, 255, (data - 255) as u8][..]);
+    body.resize(AUDIO_STAMP + data, 0x55);
+    body.extend_from_slice(silence);
+    Ok(body)
+}
+
+/// What is taken from the demo's clip.
+struct Clip {
+    /// The body of the tag with the AVC configuration.
+    avc: Bytes,
+    /// NAL units of the first keyframe and of the frame behind it.
+    key: Bytes,
+    inter: Bytes,
+    /// The shortest AAC frame.
+    silence: Bytes,
+}
+
+impl Clip {
+    fn read() -> Result<Self> {
+        let mut demuxer = Demuxer::new(DemuxLimits::default());
+        demuxer.push(Bytes::from_static(include_bytes!("../../../../fixtures/demo.flv")));
+        let (mut avc, mut key, mut inter, mut silence) = (None, None, None, None::<Bytes>);
+        while let Some(tag) = demuxer.next_tag().context("the demo's clip")? {
+            match tag.class() {
+                Class::VideoHeader => avc = avc.or(Some(tag.body)),
+                Class::Key => key = key.or_else(|| slice(&tag.body, 5)),
+                Class::Inter => inter = inter.or_else(|| slice(&tag.body, 1)),
+                Class::Audio if silence.as_ref().is_none_or(|shortest| tag.body.len() - 2 < shortest.len()) => {
+                    silence = Some(tag.body.slice(2..));
+                }
+                _ => {}
+            }
         }
+        let whole = || Some(Self { avc: avc?, key: key?, inter: inter?, silence: silence? });
+        whole().context("the demo's clip is not AVC and AAC")
     }
-    avc.zip(key).zip(inter).map(|((avc, key), inter)| (avc, key, inter)).context("the demo's clip has no AVC video")
 }
 
-/// The first bytes of the first NAL unit of a type.
+/// The first NAL unit of a type.
 fn slice(body: &Bytes, nal_type: u8) -> Option<Bytes> {
     let mut at = 5;
     loop {
         let len = u32::from_be_bytes(*body.get(at..)?.first_chunk()?) as usize;
         let nal = body.get(at + 4..at + 4 + len)?;
         if nal.first()? & 0x1F == nal_type {
-            return Some(body.slice_ref(nal.get(..SLICE_LEN)?));
+            return Some(body.slice_ref(nal));
         }
         at += 4 + len;
     }
@@ -263,10 +281,8 @@ const NUMBER_LEN: usize = 8;
 const STAMP_LEN: usize = MAGIC.len() + 2 * NUMBER_LEN;
 /// Behind the tag's header, the NAL unit's length, and the SEI's three bytes.
 const VIDEO_STAMP: usize = 5 + 4 + 3;
-const AUDIO_STAMP: usize = 2;
-const SLICE_LEN: usize = 24;
-/// A frame's bytes before the filler.
-const HEAD_LEN: usize = VIDEO_STAMP + STAMP_LEN + 1 + 4 + SLICE_LEN;
+/// Behind the tag's header and the data stream element's.
+const AUDIO_STAMP: usize = 2 + 3;
 
 #[cfg(test)]
 mod tests {
@@ -313,18 +329,20 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_whole_nal_units_without_zero_bytes_in_the_filler() {
+    fn frames_are_whole_nal_units_that_no_stamp_breaks() {
         for (_, tag) in tags(3).iter().filter(|(due, _)| due.track == Track::Video) {
             let mut at = 5;
             let mut types = Vec::new();
             while at < tag.body.len() {
                 let len = u32::from_be_bytes(*tag.body[at..].first_chunk().unwrap()) as usize;
-                types.push(tag.body[at + 4] & 0x1F);
+                let nal = &tag.body[at + 4..at + 4 + len];
+                types.push(nal[0] & 0x1F);
+                assert!(!nal.windows(3).any(|three| three <= [0, 0, 2].as_slice()), "NAL unit {types:?}");
                 at += 4 + len;
             }
             assert_eq!(at, tag.body.len());
-            assert_eq!(types, [6, if tag.is_keyframe() { 5 } else { 1 }]);
-            assert!(!tag.body[HEAD_LEN..].contains(&0));
+            assert_eq!(types, [6, if tag.is_keyframe() { 5 } else { 1 }, 12]);
         }
+        assert!(Stream::new(Rate { video_kbps: 100, fps: 30 }).is_err());
     }
 }
