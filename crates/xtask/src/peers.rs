@@ -8,10 +8,12 @@
 //! | `parties`, `process` | the relays, how they are started, and what they use |
 //! | `measure`, `histogram` | one run and its figures |
 //! | `compare` | which runs are made |
+//! | `callgrind`, `workload` | instructions counted, without sockets |
 //! | `table` | what is printed |
 //!
 //! Source and sink are threads of one process, so that one clock stamps and reads the tags.
 
+mod callgrind;
 mod chunks;
 mod clock;
 mod compare;
@@ -26,6 +28,7 @@ mod source;
 mod stream;
 mod table;
 mod tally;
+mod workload;
 
 use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
@@ -38,8 +41,8 @@ use options::Options;
 /// Builds what is measured and what measures as releases, and goes on as the latter.
 pub(crate) fn build_and_run(args: &[OsString]) -> Result<()> {
     let Some(options) = parse(args)? else { return Ok(()) };
-    packages::ensure()?;
-    if options.relayd.is_none() {
+    packages::ensure(if options.callgrind { packages::FOR_CALLGRIND } else { packages::FOR_FAN_OUT })?;
+    if options.relayd.is_none() && !options.callgrind {
         steps::build_release("relayd")?;
     }
     steps::build_release("xtask")?;
@@ -57,6 +60,12 @@ pub(crate) fn build_and_run(args: &[OsString]) -> Result<()> {
 /// The release build's part.
 pub(crate) fn rig(args: &[OsString]) -> Result<()> {
     let Some(options) = parse(args)? else { return Ok(()) };
+    if let Some([outputs, tags]) = options.workload.as_deref() {
+        return workload::run(*outputs, *tags, options.rate());
+    }
+    if options.callgrind {
+        return callgrind::run(&options);
+    }
     let relayd = match &options.relayd {
         Some(relayd) => relayd.clone(),
         None => release("relayd")?,

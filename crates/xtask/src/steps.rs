@@ -16,7 +16,7 @@ type Step = fn() -> Result<()>;
 
 /// Installs what the tests need and runs every test of the workspace; `args` go to `cargo test`.
 pub(crate) fn test(args: &[OsString]) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::FOR_TESTS)?;
     run(cargo("test --workspace --locked").args(args).env("PATH", packages::search_path()))
 }
 

@@ -51,14 +51,14 @@ pub(crate) struct Figures {
     pub(crate) audio: Delay,
     pub(crate) lost: f64,
     pub(crate) again: f64,
-    /// From the relay's start to the first video on every output, in seconds.
+    /// From the relay's start to the first video on every output that counts, in seconds.
     pub(crate) live_after: f64,
     pub(crate) sink_cores: f64,
     pub(crate) source_cores: f64,
     /// What the stream stood still for because the relay did not take it, in seconds.
     pub(crate) stood: f64,
-    /// What relayd says it has left out; 0 for the others.
-    pub(crate) skipped: f64,
+    /// Tags that relayd says it has left out.
+    pub(crate) skipped: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -82,20 +82,18 @@ impl Run {
     }
 
     fn wait_until_live(&self, stage: &mut Stage, sink: &Sink, started: Instant) -> Result<()> {
-        let outputs = self.treatments.len();
-        let patience = self.party.patience(outputs);
+        let patience = self.party.patience(self.treatments.len());
         loop {
-            let live = sink.tally().live();
-            // One that never reads is as live as it will be once it is accepted.
-            let ignored = self.treatments.iter().filter(|&&treatment| treatment == Treatment::Ignore).count();
-            if live + ignored >= outputs {
+            let live = sink.tally().live(self.counted.clone());
+            if live == self.counted.len() {
                 return Ok(());
             }
             stage.relay.check()?;
             stage.source.check()?;
             if started.elapsed() > patience {
                 bail!(
-                    "{live} of {outputs} outputs have video after {patience:?}; {}; the relay's log ends with:\n{}",
+                    "{live} of {} outputs have video after {patience:?}; {}; the relay's log ends with:\n{}",
+                    self.counted.len(),
                     complaints(sink),
                     stage.relay.log_end()
                 );
@@ -127,10 +125,10 @@ impl Run {
         }
         stage.relay.check()?;
         stage.source.check()?;
-        let skipped = match stage.admin {
-            Some(admin) => skipped(admin)?,
-            None => 0.0,
-        };
+        if stage.source.connections() > 1 {
+            bail!("the relay has come {} times for its source", stage.source.connections());
+        }
+        let skipped = stage.admin.map(skipped).transpose()?;
         let counted = sink.tally().count(self.counted.clone());
         let delay = |track: Track| {
             let ms = |quantile| counted.delays[track as usize].quantile(quantile).map_or(f64::NAN, |us| us / 1000.0);

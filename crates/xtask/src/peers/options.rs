@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Instructions per tag and per output and tag, without sockets.
     #[arg(long, group = "mode")]
     pub(crate) callgrind: bool,
+    /// What runs under callgrind: outputs and tags.
+    #[arg(long, hide = true, value_delimiter = ',', group = "mode")]
+    pub(crate) workload: Option<Vec<usize>>,
 }
 
 impl Options {

@@ -83,9 +83,9 @@ impl Tally {
         }
     }
 
-    /// Outputs that have had video.
-    pub(crate) fn live(&self) -> usize {
-        self.outputs.iter().filter(|output| output.tracks[Track::Video as usize].next > 0).count()
+    /// How many of some outputs have had video.
+    pub(crate) fn live(&self, outputs: Range<usize>) -> usize {
+        self.outputs[outputs].iter().filter(|output| output.tracks[Track::Video as usize].next > 0).count()
     }
 
     /// Payload bytes of some outputs so far.
@@ -154,12 +154,15 @@ mod tests {
         let heads = heads(Track::Video, 20);
         let mut tally = Tally::new(2);
         tally.message(0, &video(&heads[0]), 5);
-        assert_eq!(tally.live(), 1);
+        assert_eq!(tally.live(0..2), 1);
         tally.open_window([5, 0]);
-        for number in [4, 5, 6, 8, 8, 7, 9, 12, 13] {
+        let receive = |tally: &mut Tally, number: usize| {
             tally.message(0, &video(&heads[number]), 1000 * number as u64 + 70);
-        }
+        };
+        [4, 5, 6, 8, 8, 7, 9].into_iter().for_each(|number| receive(&mut tally, number));
         tally.close_window([12, 0]);
+        assert!(!tally.is_complete(0..1));
+        [12, 13].into_iter().for_each(|number| receive(&mut tally, number));
         assert!(tally.is_complete(0..1));
         assert!(!tally.is_complete(0..2));
         let counted = tally.count(0..1);
