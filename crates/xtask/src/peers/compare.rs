@@ -44,7 +44,7 @@ impl Bench<'_> {
     fn side_by_side(&self) -> Result<()> {
         let parties = self.options.parties(&Party::ALL);
         let rate = self.options.rate();
-        println!("{}\n", heading(rate)?);
+        println!("{}\n", self.heading(&parties, rate)?);
         let (mut rows, mut ratios) = (Vec::new(), Vec::new());
         for &outputs in &self.options.outputs {
             let runs = parties.iter().map(|&party| self.plain(party, outputs, rate, 20)).collect::<Result<Vec<_>>>()?;
@@ -68,11 +68,12 @@ impl Bench<'_> {
 
     /// What one more output takes in memory.
     fn slope(&self) -> Result<()> {
+        let parties = self.options.parties(&[Party::RelaydFrame]);
         let rate = self.options.rate();
-        println!("{}\n", heading(rate)?);
+        println!("{}\n", self.heading(&parties, rate)?);
         let [few, many] = SLOPE;
         let mut rows = Vec::new();
-        for party in self.options.parties(&[Party::RelaydFrame]) {
+        for party in parties {
             let runs = [self.plain(party, few, rate, 10)?, self.plain(party, many, rate, 10)?];
             let medians = self.rounds(&runs, 1);
             let mut row = vec![party.name()];
@@ -93,10 +94,11 @@ impl Bench<'_> {
 
     /// Many outputs of a small stream.
     fn sustain(&self) -> Result<()> {
+        let parties = self.options.parties(&[Party::RelaydFrame]);
         let rate = Rate { video_kbps: 872, ..self.options.rate() };
-        println!("{}\n", heading(rate)?);
+        println!("{}\n", self.heading(&parties, rate)?);
         let mut rows = Vec::new();
-        for party in self.options.parties(&[Party::RelaydFrame]) {
+        for party in parties {
             let median = self.rounds(&[self.plain(party, SUSTAINED, rate, 60)?], 1)[0];
             let skipped = median.and_then(|figures| figures.skipped);
             let skipped = skipped.map_or("unknown".to_owned(), |skipped| format!("{skipped:.0}"));
@@ -108,13 +110,14 @@ impl Bench<'_> {
 
     /// What outputs that take nothing, half, or break off cost the others.
     fn disturb(&self) -> Result<()> {
+        let parties = self.options.parties(&[Party::RelaydFrame]);
         let rate = self.options.rate();
-        println!("{}\n", heading(rate)?);
+        println!("{}\n", self.heading(&parties, rate)?);
         let half = (rate.total_kbps() * 1000.0 / 8.0 / 2.0) as u64;
         let disturbing = [Treatment::Ignore, Treatment::Throttle(half), Treatment::Reset(Duration::from_secs(1))];
         let counted = disturbing.len()..DISTURBED;
         let mut rows = Vec::new();
-        for party in self.options.parties(&[Party::RelaydFrame]) {
+        for party in parties {
             let undisturbed = Run { counted: counted.clone(), ..self.plain(party, DISTURBED, rate, 20)? };
             let mut disturbed = undisturbed.clone();
             disturbed.treatments[..disturbing.len()].copy_from_slice(&disturbing);
@@ -160,6 +163,24 @@ impl Bench<'_> {
         figures.iter().map(|runs| (!runs.is_empty()).then(|| Figures::median(runs))).collect()
     }
 
+    /// When and where, of what, and who.
+    fn heading(&self, parties: &[Party], rate: Rate) -> Result<String> {
+        let mut versions: Vec<String> = Vec::new();
+        for party in parties {
+            let version = party.version(self.relayd)?;
+            if !versions.contains(&version) {
+                versions.push(version);
+            }
+        }
+        Ok(format!(
+            "{}; {:.3} Mbit/s of payload in {:.0} tags/s; loopback; {}",
+            machine()?,
+            rate.total_kbps() / 1000.0,
+            rate.tags_per_second(),
+            versions.join("; ")
+        ))
+    }
+
     /// A table with holes is printed, and is a failure nevertheless.
     fn verdict(&self, rows: &[Vec<String>]) -> Result<()> {
         if rows.iter().flatten().any(|cell| cell == FAILED) {
@@ -180,16 +201,6 @@ fn with_figures<'a>(head: &[&'a str]) -> Vec<&'a str> {
 /// For a party's configuration and logs, which stay to be looked at.
 fn folder(party: Party) -> Result<PathBuf> {
     Ok(target_folder()?.join("peers").join(party.name()))
-}
-
-/// When and where, and of what.
-fn heading(rate: Rate) -> Result<String> {
-    Ok(format!(
-        "{}; {:.3} Mbit/s of payload in {:.0} tags/s; loopback",
-        machine()?,
-        rate.total_kbps() / 1000.0,
-        rate.tags_per_second()
-    ))
 }
 
 /// The date and the machine.

@@ -31,7 +31,7 @@ struct Opening {
 
 /// What has come of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read1 {
+pub(crate) enum Outcome {
     /// Bytes, or nothing yet.
     Going,
     /// The publisher has been accepted under this key.
@@ -60,17 +60,17 @@ impl Connection {
         buffer: &mut [u8],
         plain: &mut [u8],
         on_message: &mut impl FnMut(Message<'_>),
-    ) -> Result<Read1> {
+    ) -> Result<Outcome> {
         let read = match self.socket.read(buffer) {
-            Ok(0) => return Ok(Read1::Closed),
+            Ok(0) => return Ok(Outcome::Closed),
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read1::Going),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Outcome::Going),
             Err(error) => return Err(error).context("reading"),
         };
         if self.tls.is_none() {
             return self.take(&buffer[..read], on_message);
         }
-        let mut outcome = Read1::Going;
+        let mut outcome = Outcome::Going;
         let mut encrypted = &buffer[..read];
         while !encrypted.is_empty() {
             let Some(tls) = &mut self.tls else { break };
@@ -79,13 +79,13 @@ impl Connection {
             loop {
                 let Some(tls) = &mut self.tls else { break };
                 let read = match tls.reader().read(plain) {
-                    Ok(0) => return Ok(Read1::Closed),
+                    Ok(0) => return Ok(Outcome::Closed),
                     Ok(read) => read,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error.into()),
                 };
                 let taken = self.take(&plain[..read], on_message)?;
-                if taken != Read1::Going {
+                if taken != Outcome::Going {
                     outcome = taken;
                 }
             }
@@ -94,8 +94,8 @@ impl Connection {
         Ok(outcome)
     }
 
-    fn take(&mut self, mut bytes: &[u8], on_message: &mut impl FnMut(Message<'_>)) -> Result<Read1> {
-        let mut outcome = Read1::Going;
+    fn take(&mut self, mut bytes: &[u8], on_message: &mut impl FnMut(Message<'_>)) -> Result<Outcome> {
+        let mut outcome = Outcome::Going;
         while let Some(opening) = &mut self.opening
             && !bytes.is_empty()
         {
@@ -112,10 +112,10 @@ impl Connection {
             if let Some(event) = opening.session.next_event() {
                 let IngestEvent::Publish { key, .. } = event else { bail!("{event:?} before the publish command") };
                 opening.session.accept();
-                outcome = Read1::Accepted(String::from_utf8_lossy(key.as_bytes()).into_owned());
+                outcome = Outcome::Accepted(String::from_utf8_lossy(key.as_bytes()).into_owned());
             }
             let replies = opening.session.take_output();
-            if outcome != Read1::Going {
+            if outcome != Outcome::Going {
                 self.opening = None;
             }
             if let Some(replies) = replies {

@@ -16,7 +16,7 @@ use rustls::{
 
 use super::{
     clock::Clock,
-    parties::{Party, Stage},
+    parties::{Party, Setting, Stage},
     process::own_cpu,
     sink::{self, Sink, Treatment},
     source,
@@ -73,8 +73,17 @@ impl Run {
         let tls = self.party.is_encrypted().then(server_tls).transpose()?;
         let sink = Sink::start(clock, self.treatments.clone(), tls)?;
         let started = Instant::now();
-        let outputs = self.treatments.len();
-        let mut stage = self.party.start(outputs, sink.address(), self.rate, clock, &self.relayd, &self.folder)?;
+        let is_reset =
+            |(output, treatment): (usize, &Treatment)| matches!(treatment, Treatment::Reset(_)).then_some(output);
+        let mut stage = self.party.start(&Setting {
+            outputs: self.treatments.len(),
+            sink: sink.address(),
+            rate: self.rate,
+            clock,
+            relayd: &self.relayd,
+            folder: &self.folder,
+            eager: &self.treatments.iter().enumerate().filter_map(is_reset).collect::<Vec<_>>(),
+        })?;
         self.wait_until_live(&mut stage, &sink, started)?;
         let live_after = started.elapsed();
         thread::sleep(SETTLE);
@@ -113,7 +122,7 @@ impl Run {
         thread::sleep(self.window);
         let elapsed = start.elapsed().as_secs_f64();
         let payload = (sink.tally().payload(all) - payload) as f64;
-        let cpu = (stage.relay.cpu()? - cpu).as_secs_f64();
+        let cpu = stage.relay.cpu()?.since(&cpu).as_secs_f64();
         let sink_cpu = (own_cpu(sink::THREAD)? - sink_cpu).as_secs_f64();
         let source_cpu = (own_cpu(source::THREAD)? - source_cpu).as_secs_f64();
         let rss_kib = stage.relay.resident_kib()?;

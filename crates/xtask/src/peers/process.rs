@@ -1,6 +1,7 @@
 //! A relay's processes: started, watched, and what the system says they have used.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -41,9 +42,10 @@ impl Relay {
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
-    /// CPU time of all its threads that live.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        self.pids()?.into_iter().map(process_cpu).sum()
+    /// CPU time of each of its threads.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        let tasks = self.pids()?.into_iter().map(tasks).collect::<Result<Vec<_>>>()?;
+        tasks.concat().into_iter().map(|task| Ok((task.clone(), task_cpu(&task)?))).collect::<Result<_>>().map(Cpu)
     }
 
     /// Resident memory in KiB.
@@ -63,6 +65,19 @@ impl Relay {
             }
         }
         Ok(pids)
+    }
+}
+
+/// CPU time by thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cpu(HashMap<PathBuf, Duration>);
+
+impl Cpu {
+    /// What has been used since `before`. Of a thread that has ended in between, nothing is known.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let used =
+            |(task, &now): (&PathBuf, &Duration)| now.saturating_sub(before.0.get(task).copied().unwrap_or_default());
+        self.0.iter().map(used).sum()
     }
 }
 
@@ -88,10 +103,6 @@ pub(crate) fn own_cpu(thread: &str) -> Result<Duration> {
         }
     }
     Ok(sum)
-}
-
-fn process_cpu(pid: u32) -> Result<Duration> {
-    tasks(pid)?.iter().map(|task| task_cpu(task)).sum()
 }
 
 /// The time it ran, in ns, is the first field (Linux, Documentation/scheduler/sched-stats).
@@ -129,6 +140,15 @@ mod tests {
     use std::time::Instant;
 
     #[test]
+    fn a_thread_that_ends_takes_nothing_from_the_others() {
+        let cpu = |times: &[(&str, u64)]| {
+            Cpu(times.iter().map(|&(task, ms)| (PathBuf::from(task), Duration::from_millis(ms))).collect())
+        };
+        let (before, after) = (cpu(&[("1", 100), ("2", 900)]), cpu(&[("1", 130), ("3", 5)]));
+        assert_eq!(after.since(&before), Duration::from_millis(35));
+    }
+
+    #[test]
     fn processes_below_a_relay_are_counted_and_end_with_it() {
         let log = std::env::temp_dir().join(format!("xtask-process-{}.log", std::process::id()));
         let mut command = Command::new("sh");
@@ -136,7 +156,7 @@ mod tests {
         command.args(["-c", "sh -c 'echo started; while :; do :; done' & wait"]);
         let mut relay = Relay::start(command, &log).unwrap();
         let end = Instant::now() + Duration::from_secs(10);
-        while relay.cpu().unwrap() < Duration::from_millis(50) {
+        while relay.cpu().unwrap().since(&Cpu::default()) < Duration::from_millis(50) {
             assert!(Instant::now() < end, "no CPU time is seen; log: {}", relay.log_end());
         }
         relay.check().unwrap();

@@ -26,8 +26,9 @@ use rustix::{
 use rustls::ServerConfig;
 
 use super::{
+    chunks::Message,
     clock::Clock,
-    connection::{Connection, Read1},
+    connection::{Connection, Outcome},
     tally::Tally,
 };
 
@@ -129,8 +130,8 @@ struct Timed {
     token: u64,
     treatment: Treatment,
     since: Instant,
-    /// Bytes read since.
-    read: u64,
+    /// Bytes that might have been read since.
+    allowed: u64,
 }
 
 impl Server {
@@ -174,14 +175,14 @@ impl Server {
         Ok(())
     }
 
-    /// Reads a connection once. Gives the bytes of whole messages as far as they are known.
+    /// Reads a connection once, `limit` bytes at most.
     fn read(&mut self, token: u64, limit: usize, tally: &mut Tally) {
         let Some(accepted) = self.connections.get_mut(&token) else { return };
         let output = accepted.output;
         let clock = self.clock;
         // Asked once: what one read has brought has come at one time.
         let mut micros = None;
-        let mut count = |output: usize, message: &super::chunks::Message<'_>| {
+        let mut count = |output: usize, message: &Message<'_>| {
             tally.message(output, message, *micros.get_or_insert_with(|| clock.micros()));
         };
         let limit = limit.min(self.buffer.len());
@@ -191,14 +192,14 @@ impl Server {
             None => early.push((message.type_id, message.len, message.head.to_vec())),
         });
         match read {
-            Ok(Read1::Going) => {}
-            Ok(Read1::Accepted(key)) => {
+            Ok(Outcome::Going) => {}
+            Ok(Outcome::Accepted(key)) => {
                 let key = key.split('?').next().unwrap_or_default();
                 match key.parse::<usize>().ok().filter(|&output| output < self.treatments.len()) {
                     Some(output) => {
                         accepted.output = Some(output);
                         for (type_id, len, head) in &early {
-                            count(output, &super::chunks::Message { type_id: *type_id, len: *len, head });
+                            count(output, &Message { type_id: *type_id, len: *len, head });
                         }
                         tally.accepted += 1;
                         self.treat(token, self.treatments[output]);
@@ -209,7 +210,7 @@ impl Server {
                     }
                 }
             }
-            Ok(Read1::Closed) => {
+            Ok(Outcome::Closed) => {
                 tally.closed += 1;
                 self.connections.remove(&token);
             }
@@ -229,7 +230,7 @@ impl Server {
             let _ = epoll::delete(&self.epoll, connection.socket());
         }
         if treatment != Treatment::Read {
-            self.timed.push(Timed { token, treatment, since: Instant::now(), read: 0 });
+            self.timed.push(Timed { token, treatment, since: Instant::now(), allowed: 0 });
         }
     }
 
@@ -238,9 +239,11 @@ impl Server {
         timed.retain_mut(|timed| {
             if let Treatment::Throttle(per_second) = timed.treatment {
                 let allowed = (timed.since.elapsed().as_secs_f64() * per_second as f64) as u64;
-                let limit = allowed.saturating_sub(timed.read);
-                timed.read = allowed;
-                self.read(timed.token, limit.max(1) as usize, tally);
+                // What it did not have in time is not made up for.
+                let limit = std::mem::replace(&mut timed.allowed, allowed).abs_diff(allowed);
+                if limit > 0 {
+                    self.read(timed.token, limit as usize, tally);
+                }
             }
             if let Treatment::Reset(after) = timed.treatment
                 && timed.since.elapsed() >= after
