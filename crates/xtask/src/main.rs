@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask ci`.
+//! The project's own chores: `cargo xtask test`, `cargo xtask ci` and `cargo xtask peers`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -6,6 +6,7 @@
 )]
 
 mod packages;
+mod peers;
 mod steps;
 
 use std::{env, ffi::OsString, process::ExitCode};
@@ -16,6 +17,7 @@ usage: cargo xtask <task>
   test [args]   install the Debian packages the tests need, where missing, and run every test;
                 the arguments go to `cargo test`
   ci            formatting, lints, documentation, tests, and a compile of the benches
+  peers [args]  fan-out measured side by side: relayd, nginx-rtmp and ffmpeg tee; see `peers --help`
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
     let outcome = match Task::parse(&args) {
         Some(Task::Test(rest)) => steps::test(rest),
         Some(Task::Ci) => steps::ci(),
+        Some(Task::Peers(rest)) => peers::build_and_run(rest),
+        Some(Task::Rig(rest)) => peers::rig(rest),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -41,6 +45,9 @@ fn main() -> ExitCode {
 enum Task<'a> {
     Test(&'a [OsString]),
     Ci,
+    Peers(&'a [OsString]),
+    /// What `peers` runs as a release build.
+    Rig(&'a [OsString]),
 }
 
 impl<'a> Task<'a> {
@@ -49,10 +56,15 @@ impl<'a> Task<'a> {
         match (name.to_str()?, rest) {
             ("test", rest) => Some(Self::Test(rest)),
             ("ci", []) => Some(Self::Ci),
+            ("peers", rest) => Some(Self::Peers(rest)),
+            (RIG, rest) => Some(Self::Rig(rest)),
             _ => None,
         }
     }
 }
+
+/// The task that `peers` gives to the release build.
+pub(crate) const RIG: &str = "peers-rig";
 
 #[cfg(test)]
 mod tests {

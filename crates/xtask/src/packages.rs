@@ -1,4 +1,4 @@
-//! The programs the tests run against, and the Debian packages that bring them.
+//! The programs that tests and measurements run against, and the Debian packages that bring them.
 
 use std::{
     env,
@@ -10,22 +10,31 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-const PEERS: [Peer; 4] = [
-    Peer { package: "ffmpeg", proof: Proof::Program("ffmpeg") },
-    Peer { package: "nginx-light", proof: Proof::Program("nginx") },
-    Peer { package: "libnginx-mod-rtmp", proof: Proof::File("/usr/lib/nginx/modules/ngx_rtmp_module.so") },
-    Peer { package: "prometheus", proof: Proof::Program("promtool") },
-];
+/// What the tests run against.
+pub(crate) const FOR_TESTS: &[Peer] = &[FFMPEG, NGINX, NGINX_MODULE, PROMETHEUS];
+/// What relayd's fan-out is compared with.
+pub(crate) const FOR_FAN_OUT: &[Peer] = &[FFMPEG, NGINX, NGINX_MODULE];
+/// What counts instructions.
+pub(crate) const FOR_CALLGRIND: &[Peer] = &[VALGRIND];
+
+const FFMPEG: Peer = Peer { package: "ffmpeg", proof: Proof::Program("ffmpeg") };
+const NGINX: Peer = Peer { package: "nginx-light", proof: Proof::Program("nginx") };
+const NGINX_MODULE: Peer = Peer { package: "libnginx-mod-rtmp", proof: Proof::File(NGINX_RTMP) };
+const PROMETHEUS: Peer = Peer { package: "prometheus", proof: Proof::Program("promtool") };
+const VALGRIND: Peer = Peer { package: "valgrind", proof: Proof::Program("valgrind") };
+
+/// nginx's RTMP module, to be loaded by its configuration.
+pub(crate) const NGINX_RTMP: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// Where Debian keeps daemons; a plain user's `PATH` leaves them out.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Makes every peer of the tests available: installs what is missing if this process may, as root or through `sudo -n`.
+/// Makes peers available: installs what is missing if this process may, as root or through `sudo -n`.
 ///
 /// Fails with the command to run when it may not, and when a peer is missing even after the install.
-pub(crate) fn ensure() -> Result<()> {
+pub(crate) fn ensure(peers: &[Peer]) -> Result<()> {
     let path = search_path();
-    let missing = missing(&PEERS, &path, status);
+    let missing = missing(peers, &path, status);
     if missing.is_empty() {
         return Ok(());
     }
@@ -54,7 +63,7 @@ pub(crate) fn ensure() -> Result<()> {
     if !outcome.success() {
         bail!("the install of {} failed: {outcome}", describe(&missing));
     }
-    let missing = self::missing(&PEERS, &path, status);
+    let missing = self::missing(peers, &path, status);
     if !missing.is_empty() {
         bail!("still missing after the install: {}", describe(&missing));
     }
@@ -68,8 +77,9 @@ pub(crate) fn search_path() -> OsString {
     env::join_paths(folders).expect("folders split from a PATH hold no separator")
 }
 
+/// A program or file that others bring.
 #[derive(Debug, PartialEq, Eq)]
-struct Peer {
+pub(crate) struct Peer {
     package: &'static str,
     proof: Proof,
 }

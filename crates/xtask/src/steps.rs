@@ -16,7 +16,7 @@ type Step = fn() -> Result<()>;
 
 /// Installs what the tests need and runs every test of the workspace; `args` go to `cargo test`.
 pub(crate) fn test(args: &[OsString]) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure(packages::FOR_TESTS)?;
     run(cargo("test --workspace --locked").args(args).env("PATH", packages::search_path()))
 }
 
@@ -40,6 +40,11 @@ pub(crate) fn ci() -> Result<()> {
     }
     println!("ci: all {} steps PASSED in {}", steps.len(), seconds(start.elapsed()));
     Ok(())
+}
+
+/// Builds one package of the workspace as a release, with the features that it has by itself.
+pub(crate) fn build_release(package: &str) -> Result<()> {
+    run(&mut cargo(&format!("build --release --locked --package {package}")))
 }
 
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.
