@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Some(Task::Ci) => steps::ci(),
         Some(Task::Peers(rest)) => peers::build_and_run(rest),
         Some(Task::Rig(rest)) => peers::rig(rest),
+        Some(Task::Floor(rest)) => peers::floor(rest),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -48,6 +49,8 @@ enum Task<'a> {
     Peers(&'a [OsString]),
     /// What `peers` runs as a release build.
     Rig(&'a [OsString]),
+    /// What the rig runs beside the relays.
+    Floor(&'a [OsString]),
 }
 
 impl<'a> Task<'a> {
@@ -58,6 +61,7 @@ impl<'a> Task<'a> {
             ("ci", []) => Some(Self::Ci),
             ("peers", rest) => Some(Self::Peers(rest)),
             (RIG, rest) => Some(Self::Rig(rest)),
+            (peers::FLOOR, rest) => Some(Self::Floor(rest)),
             _ => None,
         }
     }

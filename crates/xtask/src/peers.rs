@@ -6,6 +6,7 @@
 //! | `stream`, `source` | the stream with its stamps, and who sends it in real time |
 //! | `chunks`, `connection`, `sink`, `tally` | the server that all outputs publish to, and what it counts |
 //! | `parties`, `process` | the relays, how they are started, and what they use |
+//! | `floor` | the least that any relay can do |
 //! | `measure`, `histogram` | one run and its figures |
 //! | `compare` | which runs are made |
 //! | `callgrind`, `workload` | instructions counted, without sockets |
@@ -18,6 +19,7 @@ mod chunks;
 mod clock;
 mod compare;
 mod connection;
+mod floor;
 mod histogram;
 mod measure;
 mod options;
@@ -36,6 +38,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::{packages, steps};
+pub(crate) use floor::{FLOOR, run as floor};
 use options::Options;
 
 /// Builds what is measured and what measures as releases, and goes on as the latter.

@@ -1,7 +1,7 @@
 //! The relays that are compared, and how each is told to relay one stream to N outputs.
 
 use std::{
-    fs,
+    env, fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use super::{clock::Clock, process::Relay, source::Source, stream::Rate};
+use super::{clock::Clock, floor::FLOOR, process::Relay, source::Source, stream::Rate};
 use crate::packages;
 
 /// A relay in one of its configurations.
@@ -29,6 +29,12 @@ pub(crate) enum Party {
     /// ffmpeg with its tee muxer.
     #[value(name = "ffmpeg")]
     Ffmpeg,
+    /// A bare loop of writes at each video frame.
+    #[value(name = "floor-frame")]
+    FloorFrame,
+    /// A bare loop of writes each 100 ms.
+    #[value(name = "floor-100ms")]
+    FloorInterval,
     /// relayd over RTMPS.
     #[value(name = "relayd-tls")]
     RelaydTls,
@@ -45,8 +51,15 @@ pub(crate) struct Stage {
 }
 
 impl Party {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::RelaydFrame, Self::RelaydInterval, Self::Nginx, Self::Ffmpeg, Self::RelaydTls];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::RelaydFrame,
+        Self::RelaydInterval,
+        Self::Nginx,
+        Self::Ffmpeg,
+        Self::FloorFrame,
+        Self::FloorInterval,
+        Self::RelaydTls,
+    ];
 
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -80,6 +93,8 @@ impl Party {
             Self::Ffmpeg => start_ffmpeg(setting, &urls),
             Self::RelaydFrame | Self::RelaydTls => start_relayd(setting, &urls, "frame"),
             Self::RelaydInterval => start_relayd(setting, &urls, "100ms"),
+            Self::FloorFrame => start_floor(setting, &urls, "0"),
+            Self::FloorInterval => start_floor(setting, &urls, "100"),
         }
     }
 
@@ -88,6 +103,7 @@ impl Party {
         let (mut command, words) = match self {
             Self::Nginx => (system("nginx"), "-v"),
             Self::Ffmpeg => (system("ffmpeg"), "-version"),
+            Self::FloorFrame | Self::FloorInterval => return Ok("a loop of writes".to_owned()),
             _ => (Command::new(relayd), "--version"),
         };
         let output = command.arg(words).output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
@@ -132,6 +148,13 @@ fn start_ffmpeg(setting: &Setting<'_>, urls: &[String]) -> Result<Stage> {
     // Otherwise tee counts in the frames that the SPS announces.
     ffmpeg.args(["-map", "0", "-c", "copy", "-copytb", "1", "-f", "tee", &tee(urls)]);
     Ok(Stage { relay: Relay::start(ffmpeg, &setting.folder.join(LOG))?, source, admin: None })
+}
+
+fn start_floor(setting: &Setting<'_>, urls: &[String], interval: &str) -> Result<Stage> {
+    let source = Source::http(setting.rate, setting.clock)?;
+    let mut floor = Command::new(env::current_exe().context("this program's own path")?);
+    floor.arg(FLOOR).arg(interval).arg(source.url()?).args(urls);
+    Ok(Stage { relay: Relay::start(floor, &setting.folder.join(LOG))?, source, admin: None })
 }
 
 fn start_relayd(setting: &Setting<'_>, urls: &[String], flush: &str) -> Result<Stage> {

@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use bytes::{Bytes, BytesMut};
 use flv::{DemuxLimits, Demuxer, Kind, mux};
 use relay::{
-    Action, Batch, Cursor, Failover, FailoverPolicy, InputKind, Log, LogPolicy, OutputPolicy, Report, TimelinePolicy,
+    Action, Batch, Cursor, Failover, FailoverPolicy, InputKind, Log, LogPolicy, OutputPolicy, Report, Stretch,
+    TimelinePolicy,
 };
 use rtmp::wire::MediaWriter;
 
@@ -61,6 +62,8 @@ struct Relay {
     /// Takes what a write call would.
     queue: VecDeque<Bytes>,
     start: Instant,
+    /// Up to where the log has been served.
+    from: u64,
 }
 
 struct Output {
@@ -84,6 +87,7 @@ impl Relay {
             outputs: (0..outputs).map(|_| output()).collect(),
             queue: VecDeque::with_capacity(256),
             start,
+            from: 0,
         }
     }
 
@@ -108,8 +112,17 @@ impl Relay {
     /// Outputs wake at each video frame.
     fn serve(&mut self, now: Instant) {
         let queue = &mut self.queue;
+        let stretch = Stretch::new(&self.log, self.from, BATCH);
+        self.from = self.log.end();
         for Output { cursor, writer, tags } in &mut self.outputs {
-            cursor.read(&self.log, now, Batch { tags: 64, bytes: 256 << 10 }, |form, dts| {
+            if let (Some(stretch), Some(writer)) = (&stretch, writer.as_mut())
+                && cursor.step(stretch, now, || writer.continue_with(stretch.run()))
+            {
+                black_box(stretch.run().slices());
+                *tags += stretch.tags();
+                continue;
+            }
+            cursor.read(&self.log, now, BATCH, |form, dts| {
                 writer.get_or_insert_with(|| MediaWriter::new(1, dts)).write_at(form, dts, queue);
                 *tags += 1;
             });
@@ -117,6 +130,8 @@ impl Relay {
         }
     }
 }
+
+const BATCH: Batch = Batch { tags: 64, bytes: 256 << 10 };
 
 #[cfg(test)]
 mod tests {
