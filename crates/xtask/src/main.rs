@@ -1,10 +1,11 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask ci`.
+//! The project's own chores: `cargo xtask test`, `ci` and `fuzz`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command-line task talks to the person or the CI that runs it"
 )]
 
+mod fuzz;
 mod packages;
 mod steps;
 
@@ -16,6 +17,11 @@ usage: cargo xtask <task>
   test [args]   install the Debian packages the tests need, where missing, and run every test;
                 the arguments go to `cargo test`
   ci            formatting, lints, documentation, tests, and a compile of the benches
+  fuzz          runs the fuzz targets under libFuzzer (cargo-fuzz is installed where missing)
+                --minutes M   of each target; 30
+                --target T    may be repeated; all
+                --jobs N      targets at a time; 1
+                --distil      instead: commit the smallest inputs found that run other code
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match Task::parse(&args) {
         Some(Task::Test(rest)) => steps::test(rest),
         Some(Task::Ci) => steps::ci(),
+        Some(Task::Fuzz(options)) => fuzz::fuzz(&options),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -37,10 +44,11 @@ fn main() -> ExitCode {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Task<'a> {
     Test(&'a [OsString]),
     Ci,
+    Fuzz(fuzz::Options),
 }
 
 impl<'a> Task<'a> {
@@ -49,6 +57,7 @@ impl<'a> Task<'a> {
         match (name.to_str()?, rest) {
             ("test", rest) => Some(Self::Test(rest)),
             ("ci", []) => Some(Self::Ci),
+            ("fuzz", rest) => fuzz::Options::parse(rest).map(Self::Fuzz),
             _ => None,
         }
     }
@@ -71,7 +80,7 @@ mod tests {
     #[test]
     fn what_is_not_a_task_is_refused() {
         assert_eq!(Task::parse(&os(&["ci"])), Some(Task::Ci));
-        for args in [&[][..], &["ci", "fast"], &["tests"], &["--help"]] {
+        for args in [&[][..], &["ci", "fast"], &["fuzz", "fast"], &["tests"], &["--help"]] {
             assert_eq!(Task::parse(&os(args)), None, "{args:?}");
         }
     }
