@@ -159,7 +159,7 @@ fn answers(output: &[u8]) -> Vec<Message> {
 const ACKNOWLEDGEMENT: u8 = 3;
 const TYPES: [u8; 12] = [1, 2, 3, 4, 5, 6, 8, 9, 15, 17, 18, 22];
 const MAX_ACTS: usize = 64;
-const MAX_SAID: usize = 256 << 10;
+const MAX_SAID: usize = 96 << 10;
 /// What a session lets wait before it gives its peer up, and the answers to one message.
 const MAX_BACKLOG: usize = (64 << 10) + (8 << 10);
 const ANSWERS: ChunkLimits = ChunkLimits { max_message: 8 << 10, max_chunk_streams: 4, max_partial: 16 << 10 };
