@@ -132,7 +132,7 @@ fn chunks() -> io::Result<()> {
         &hex("04 00000a 000001 08 01000000 aa c4 bb 84 000007 cc c4 dd 44 000001 000002 09 eeee"),
     )?;
     write("type-1-first", &hex("42 000000 000006 04 0007 11223344"))?;
-    let mut peer = Peer::new();
+    let mut peer = Peer::default();
     let extended =
         [peer.message(6, 9, 0x0100_0000, 1, &body(300)), peer.message(6, 9, 0xFFFF_FFF0, 1, &body(140))].concat();
     write("extended-timestamps", &extended)?;
@@ -164,7 +164,7 @@ fn chunks() -> io::Result<()> {
         }
     }
     save("chunks", "much-unfinished", &[&[0, 60, 5, 255], &much[..]].concat())?;
-    let streams: Vec<u8> = (3..9).flat_map(|csid| Peer::new().message(csid, 9, 0, 0, &[1])).collect();
+    let streams: Vec<u8> = (3..9).flat_map(|csid| Peer::default().message(csid, 9, 0, 0, &[1])).collect();
     save("chunks", "many-chunk-streams", &[&[0, 2, 5, 255], &streams[..]].concat())
 }
 
@@ -173,12 +173,12 @@ struct Acts(Vec<u8>, Peer);
 
 impl Acts {
     fn at(stage: u8) -> Self {
-        Self(vec![stage, 0, 200, 30], Peer::new())
+        Self(vec![stage, 0, 200, 30], Peer::default())
     }
 
     /// The same, and every byte arrives alone.
     fn in_bytes(stage: u8) -> Self {
-        Self(vec![stage, 0, 0, 0], Peer::new())
+        Self(vec![stage, 0, 0, 0], Peer::default())
     }
 
     fn raw(mut self, bytes: &[u8]) -> Self {
@@ -223,7 +223,7 @@ fn hostile(target: &str, stage: u8) -> io::Result<()> {
     at().message(4, 18, b"\x02\0\x0d@setDataFrame").save(target, "hostile-data-frame-alone")?;
     at().message(4, 18, b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData")
         .save(target, "hostile-data-frame-of-one-value")?;
-    let mut peer = Peer::new();
+    let mut peer = Peer::default();
     let long = peer.command(0, &[Value::str("_result"), Value::Number(1.0), Value::str(&"x".repeat(300))]);
     let ping = peer.message(2, 4, 0, 0, &[0, 6, 1, 2, 3, 4]);
     at().raw(&[&long[..140], &ping, &long[140..]].concat()).save(target, "hostile-interleaved")?;

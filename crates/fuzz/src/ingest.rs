@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (stage, cuts) = (input.byte() % 5, Cuts::draw(&mut input));
-    let mut peer = Peer::new();
+    let mut peer = Peer::default();
     let mut acts = beginning(stage, &mut peer);
     acts.extend(LANGUAGE.acts(&mut input, &mut peer));
     let said = acts.iter().map(|act| if let Act::Said(bytes) = act { bytes.len() } else { 0 }).sum::<usize>();

@@ -64,7 +64,7 @@ impl Cuts {
     }
 
     /// `stream` in pieces of 1 to 256 bytes, none of them empty.
-    pub(crate) fn pieces<'a>(self, stream: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn pieces(self, stream: &[u8]) -> impl Iterator<Item = &[u8]> {
         let mut rest = stream;
         self.0.into_iter().cycle().map_while(move |size| {
             let (piece, behind) = rest.split_at((usize::from(size) + 1).min(rest.len()));

@@ -17,11 +17,15 @@ pub struct Peer {
     chunk_size: usize,
 }
 
-impl Peer {
-    pub fn new() -> Self {
+impl Default for Peer {
+    /// At the first byte behind the handshake.
+    fn default() -> Self {
         Self { chunk_size: 128 }
     }
+}
 
+impl Peer {
+    /// A message that begins with a type 0 header, in chunks of the size last announced. Above 63, `csid` is none.
     pub fn message(&mut self, csid: u8, type_id: u8, timestamp: u32, stream_id: u32, payload: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
         out.put_u8(csid);
@@ -47,6 +51,7 @@ impl Peer {
         out
     }
 
+    /// A command in AMF0.
     pub fn command(&mut self, stream_id: u32, values: &[Value]) -> BytesMut {
         let mut payload = BytesMut::new();
         values.iter().for_each(|value| amf0::encode(value, &mut payload));

@@ -35,7 +35,7 @@ targets! {
 }
 
 fn holds(name: &str, mutations: usize) {
-    let target = fuzz::TARGETS.into_iter().find(|target| target.name == name).unwrap();
+    let target = fuzz::TARGETS.into_iter().find(|target| target.name == name).expect("a target of that name");
     let corpus = inputs("corpus", name);
     let regressions = inputs("regressions", name);
     assert!(corpus.len() >= 5, "only {} inputs of {name} are committed", corpus.len());
@@ -58,7 +58,8 @@ fn run(target: Target, input: &[u8], what: &str) {
 fn inputs(kind: &str, target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target);
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a folder that can be read").path()).collect();
     files.sort();
-    files.iter().map(|file| (file.display().to_string(), fs::read(file).unwrap())).collect()
+    let read = |file| fs::read(file).expect("a file that can be read");
+    files.iter().map(|file| (file.display().to_string(), read(file))).collect()
 }

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 /// Endless; each is one of the `seeds` with a few changes.
-pub fn of(seeds: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn of(seeds: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
     let mut rng = Rng::with_seed(0x5EED);
     std::iter::repeat_with(move || {
         let mut input = seeds[rng.usize(..seeds.len())].clone();
