@@ -49,12 +49,8 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let amf = Limits { depth: 4, values: 64, string: 1000 };
-        let session = Ingest::new(IngestLimits {
-            max_message: 8 << 10,
-            max_unaccepted_message: 4 << 10,
-            max_chunk_streams: 8,
-            amf,
-        });
+        let (max_message, max_unaccepted_message) = (8 << 10, 4 << 10);
+        let session = Ingest::new(IngestLimits { max_message, max_unaccepted_message, amf, ..IngestLimits::default() });
         Self { session, is_waiting: false, is_accepted: false, is_rejected: false, is_over: false }
     }
 }

@@ -27,7 +27,7 @@ targets! {
     demuxer: 8000,
     amf0: 8000,
     chunks: 10_000,
-    ingest: 200,
+    ingest: 120,
     publish: 200,
     config: 4000,
     url: 30_000,

@@ -137,7 +137,10 @@ impl Bench {
         let name = artifact.file_name().context("libFuzzer names its finds")?;
         let kept = folder.join(name);
         fs::copy(artifact, &kept)?;
-        let smaller = self.work.join("smaller");
+        let smaller = self.work.join(format!("{target}.smaller"));
+        if smaller.exists() {
+            fs::remove_file(&smaller)?;
+        }
         // It fails by design: each smaller input that it finds breaks the target.
         let _ = Command::new(self.programs.join(target))
             .arg(&kept)
