@@ -176,11 +176,6 @@ impl Acts {
         Self(vec![stage, 0, 200, 30], Peer::default())
     }
 
-    /// The same, and every byte arrives alone.
-    fn in_bytes(stage: u8) -> Self {
-        Self(vec![stage, 0, 0, 0], Peer::default())
-    }
-
     fn raw(mut self, bytes: &[u8]) -> Self {
         for bytes in bytes.chunks(usize::from(u16::MAX)) {
             self.0.push(1);
@@ -271,12 +266,7 @@ fn publisher() -> io::Result<()> {
     Acts::at(3).turn(1).message(4, 9, b"\x17\x01").save("ingest", "rejected")?;
     Acts::at(3).message(4, 9, b"\x17\x01").save("ingest", "media-before-the-verdict")?;
     Acts::at(0).raw(b"GET / HTTP/1.1\r\n\r\n").save("ingest", "a-browser")?;
-    hostile("ingest", 1)?;
-    Acts::in_bytes(4)
-        .message(2, 5, &[0, 0, 0, 1])
-        .message(6, 9, &body(8000))
-        .again(8)
-        .save("ingest", "window-of-one-byte-live")
+    hostile("ingest", 1)
 }
 
 fn server() -> io::Result<()> {

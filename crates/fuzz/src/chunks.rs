@@ -38,8 +38,8 @@ fn read<'a>(limits: ChunkLimits, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
             let outcome = reader.feed(&mut input);
             let read = fed + (piece.len() - input.len()) as u64;
             assert_eq!(reader.bytes_read(), read, "bytes are counted once");
-            // A buffer that grows holds the old bytes and the new for a moment; it doubles at most.
-            let bound = 2 * limits.max_partial + 512 * limits.max_chunk_streams;
+            // One buffer may be as long as its message, and the others twice as long as what they hold.
+            let bound = limits.max_message + 2 * limits.max_partial + 512 * limits.max_chunk_streams;
             assert!(reader.reserved() <= bound, "{} bytes reserved, {bound} allowed", reader.reserved());
             match outcome {
                 Ok(Some(message)) => messages.push(message),

@@ -100,7 +100,6 @@ fn accepted(config: &Config) {
         }
         for output in &relay.outputs {
             shown.extend([output.id.clone(), output.name.clone(), output.target.to_string()]);
-            shown.extend(output.tls.ca_file.as_ref().map(|file| file.display().to_string()));
         }
     }
     let empty = Config::parse("", &config.path, &|_| None).expect("an empty file is a configuration");
