@@ -152,7 +152,7 @@ fn the_position_is_that_of_the_bytes_dealt_with() {
 }
 
 #[test]
-fn the_position_never_goes_back() {
+fn the_position_stays_before_what_is_still_needed() {
     // A PreviousTagSize of no dialect behind a tag that is none: its bytes are looked at twice.
     let false_tag = [&mux::tag_header(Kind::Video, 0, 100)[..], &[0x55; 300]].concat();
     let stream = [header(), bytes_of(&samples(0..2)), false_tag.clone(), bytes_of(&samples(2..5))].concat();
