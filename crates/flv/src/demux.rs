@@ -160,9 +160,14 @@ impl Demuxer {
         self.counters
     }
 
-    /// How many bytes of the stream have been dealt with; those of a tag not yet whole may be among them.
+    /// Where in the stream the first byte lies that is still needed; everything before it was returned or dropped. Never
+    /// goes back.
     pub fn position(&self) -> u64 {
-        self.feed.pos()
+        match &self.state {
+            State::Body(unit, _) | State::Trailer(unit, _) | State::Confirm(unit, ..) => unit.pos,
+            State::Resync(resync) => self.feed.pos() - resync.len() as u64,
+            _ => self.feed.pos(),
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Tag>, Error> {

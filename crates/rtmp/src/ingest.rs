@@ -76,13 +76,14 @@ pub enum IngestEvent {
 ///                           └─────reject──────────┘
 /// ```
 ///
-/// Deadlines are the caller's. After an error the session is of no more use.
+/// Deadlines are the caller's. An error ends the session: it is returned again whatever else comes.
 pub struct Ingest {
     limits: IngestLimits,
     link: Link,
     state: State,
     streams_created: usize,
     events: VecDeque<IngestEvent>,
+    failed: Option<IngestError>,
 }
 
 enum State {
@@ -105,17 +106,21 @@ impl Ingest {
     /// A session with a peer that has just connected.
     pub fn new(limits: IngestLimits) -> Self {
         let link = Link::server(limits.chunks(limits.max_unaccepted_message));
-        Self { limits, link, state: State::Greeting, streams_created: 0, events: VecDeque::new() }
+        Self { limits, link, state: State::Greeting, streams_created: 0, events: VecDeque::new(), failed: None }
     }
 
     /// Takes what the publisher has sent. Output and events may be waiting afterwards, also after an error.
-    pub fn handle_input(&mut self, mut input: &[u8]) -> Result<(), IngestError> {
-        while let Some(received) = self.link.receive(&mut input)? {
-            if let Received::Message(message) = received {
-                self.message(message)?;
-            }
+    pub fn handle_input(&mut self, input: &[u8]) -> Result<(), IngestError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
-        Ok(())
+        let outcome = self.receive(input);
+        if let Err(error) = &outcome {
+            self.failed = Some(error.clone());
+            // Nobody waits for a verdict any more.
+            self.state = State::Over { unpublished: self.is_unpublished() };
+        }
+        outcome
     }
 
     /// The next event, oldest first.
@@ -153,6 +158,15 @@ impl Ingest {
     /// Whether the publisher has said that it ends. A connection that closes before that was lost.
     pub fn is_unpublished(&self) -> bool {
         matches!(self.state, State::Over { unpublished: true })
+    }
+
+    fn receive(&mut self, mut input: &[u8]) -> Result<(), IngestError> {
+        while let Some(received) = self.link.receive(&mut input)? {
+            if let Received::Message(message) = received {
+                self.message(message)?;
+            }
+        }
+        Ok(())
     }
 
     fn message(&mut self, message: Message) -> Result<(), IngestError> {

@@ -20,6 +20,9 @@ mod command;
 mod handshake;
 pub mod ingest;
 mod link;
+#[cfg(feature = "oracle")]
+#[doc(hidden)]
+pub mod oracle;
 mod outbound;
 pub mod publish;
 pub mod url;

@@ -110,10 +110,12 @@ impl Link {
         }
     }
 
-    /// Sent to peers that never asked as well: some publishers give up without (RTMP 1.0, 5.4.3).
+    /// Sent to peers that never asked as well: some publishers give up without (RTMP 1.0, 5.4.3). A peer that takes none
+    /// gets no more: the next total says it all, and it is no reason to give the peer up.
     fn acknowledge(&mut self) {
         let total = self.reader.bytes_read();
-        if total - self.acknowledged >= u64::from(self.window.div_ceil(2)) {
+        let is_due = total - self.acknowledged >= u64::from(self.window.div_ceil(2));
+        if is_due && self.outbound.len() <= MAX_BACKLOG / 2 {
             self.acknowledged = total;
             self.outbound.acknowledgement(total);
         }

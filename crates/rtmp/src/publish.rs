@@ -92,7 +92,7 @@ pub enum PublishEvent {
 /// ```
 ///
 /// A server may answer in any order, to commands nobody waits for, or not at all: timeouts are the caller's, by
-/// [`Self::step`]. After an error the session is of no more use.
+/// [`Self::step`]. An error ends the session: it is returned again whatever else comes.
 pub struct Publish {
     config: PublishConfig,
     scrub: Scrub,
@@ -100,6 +100,7 @@ pub struct Publish {
     step: Step,
     stream_id: Option<u32>,
     events: VecDeque<PublishEvent>,
+    failed: Option<PublishError>,
 }
 
 impl Publish {
@@ -107,20 +108,18 @@ impl Publish {
     pub fn new(config: PublishConfig) -> Self {
         let scrub = Scrub::new(&config.target);
         let link = Link::client(LIMITS);
-        Self { config, scrub, link, step: Step::Handshake, stream_id: None, events: VecDeque::new() }
+        let events = VecDeque::new();
+        Self { config, scrub, link, step: Step::Handshake, stream_id: None, events, failed: None }
     }
 
     /// Takes what the server has sent. Output and events may be waiting afterwards, also after an error.
-    pub fn handle_input(&mut self, mut input: &[u8]) -> Result<(), PublishError> {
-        while self.step != Step::Closed
-            && let Some(received) = self.link.receive(&mut input)?
-        {
-            match received {
-                Received::Greeted => self.connect(),
-                Received::Message(message) => self.message(&message)?,
-            }
+    pub fn handle_input(&mut self, input: &[u8]) -> Result<(), PublishError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
-        Ok(())
+        let outcome = self.receive(input);
+        self.failed = outcome.as_ref().err().cloned();
+        outcome
     }
 
     /// The next event, oldest first.
@@ -151,6 +150,18 @@ impl Publish {
             self.call("deleteStream", DELETE_STREAM, [Value::Null, Value::Number(f64::from(stream_id))]);
         }
         self.step = Step::Closed;
+    }
+
+    fn receive(&mut self, mut input: &[u8]) -> Result<(), PublishError> {
+        while self.step != Step::Closed
+            && let Some(received) = self.link.receive(&mut input)?
+        {
+            match received {
+                Received::Greeted => self.connect(),
+                Received::Message(message) => self.message(&message)?,
+            }
+        }
+        Ok(())
     }
 
     fn connect(&mut self) {

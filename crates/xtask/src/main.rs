@@ -1,10 +1,11 @@
-//! The project's own chores: `cargo xtask test`, `cargo xtask ci` and `cargo xtask peers`.
+//! The project's own chores: `cargo xtask test`, `ci`, `peers` and `fuzz`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command-line task talks to the person or the CI that runs it"
 )]
 
+mod fuzz;
 mod packages;
 mod peers;
 mod steps;
@@ -18,6 +19,11 @@ usage: cargo xtask <task>
                 the arguments go to `cargo test`
   ci            formatting, lints, documentation, tests, and a compile of the benches
   peers [args]  fan-out measured side by side: relayd, nginx-rtmp and ffmpeg tee; see `peers --help`
+  fuzz          runs the fuzz targets under libFuzzer (cargo-fuzz is installed where missing)
+                --minutes M   of each target; 30
+                --target T    may be repeated; all
+                --jobs N      targets at a time; 1
+                --distil      instead: commit the smallest inputs found that run other code
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +34,7 @@ fn main() -> ExitCode {
         Some(Task::Peers(rest)) => peers::build_and_run(rest),
         Some(Task::Rig(rest)) => peers::rig(rest),
         Some(Task::Floor(rest)) => peers::floor(rest),
+        Some(Task::Fuzz(options)) => fuzz::fuzz(&options),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -42,7 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Task<'a> {
     Test(&'a [OsString]),
     Ci,
@@ -51,6 +58,7 @@ enum Task<'a> {
     Rig(&'a [OsString]),
     /// What the rig runs beside the relays.
     Floor(&'a [OsString]),
+    Fuzz(fuzz::Options),
 }
 
 impl<'a> Task<'a> {
@@ -62,6 +70,7 @@ impl<'a> Task<'a> {
             ("peers", rest) => Some(Self::Peers(rest)),
             (RIG, rest) => Some(Self::Rig(rest)),
             (peers::FLOOR, rest) => Some(Self::Floor(rest)),
+            ("fuzz", rest) => fuzz::Options::parse(rest).map(Self::Fuzz),
             _ => None,
         }
     }
@@ -87,7 +96,7 @@ mod tests {
     #[test]
     fn what_is_not_a_task_is_refused() {
         assert_eq!(Task::parse(&os(&["ci"])), Some(Task::Ci));
-        for args in [&[][..], &["ci", "fast"], &["tests"], &["--help"]] {
+        for args in [&[][..], &["ci", "fast"], &["fuzz", "fast"], &["tests"], &["--help"]] {
             assert_eq!(Task::parse(&os(args)), None, "{args:?}");
         }
     }

@@ -48,10 +48,9 @@ pub(crate) fn build_release(package: &str) -> Result<()> {
 }
 
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.
-fn cargo(words: &str) -> Command {
+pub(crate) fn cargo(words: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in <root>/crates/xtask");
-    command.args(words.split(' ')).current_dir(root);
+    command.args(words.split(' ')).current_dir(root());
     // Build scripts watch these; with xtask's own values in them each run rebuilds what plain cargo has built.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
@@ -61,11 +60,17 @@ fn cargo(words: &str) -> Command {
     command
 }
 
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().context("cannot run cargo")?;
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in <root>/crates/xtask")
+}
+
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
         let words: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
-        bail!("`cargo {}` failed: {status}", words.join(" "));
+        bail!("`{program} {}` failed: {status}", words.join(" "));
     }
     Ok(())
 }

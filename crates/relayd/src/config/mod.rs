@@ -35,8 +35,13 @@ impl Config {
     /// `env` looks up environment variables for `"${NAME}"` and `key_env`.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path, env)
+    }
+
+    /// The same for a `text` that was read already, or that is to stand at `path`.
+    pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let invalid = |problems| ConfigError::invalid(path, problems);
-        let (raw, places) = source::read(&text, env).map_err(invalid)?;
+        let (raw, places) = source::read(text, env).map_err(invalid)?;
         resolve::resolve(raw, path, &places, env).map_err(invalid)
     }
 }

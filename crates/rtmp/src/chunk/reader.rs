@@ -24,6 +24,7 @@ pub struct ChunkReader {
     /// Payload bytes of all unfinished messages.
     partial: usize,
     bytes_read: u64,
+    failed: Option<Error>,
 }
 
 impl ChunkReader {
@@ -38,6 +39,7 @@ impl ChunkReader {
             returned: HeaderBytes::default(),
             partial: 0,
             bytes_read: 0,
+            failed: None,
         }
     }
 
@@ -47,8 +49,27 @@ impl ChunkReader {
     }
 
     /// Takes bytes off `input` up to the end of the next message. None means that all input is taken and the next
-    /// message is not whole: to be called until then.
+    /// message is not whole: to be called until then. An error is final, and every later call returns it again.
     pub fn feed(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let outcome = self.next_message(input);
+        self.failed = outcome.as_ref().err().copied();
+        outcome
+    }
+
+    /// Bytes taken since the handshake, for acknowledgements.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Bytes of memory set aside for the payloads of unfinished messages.
+    pub fn reserved(&self) -> usize {
+        self.streams.values().map(|stream| stream.payload.capacity()).sum()
+    }
+
+    fn next_message(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         loop {
             let message = if self.returned.is_empty() {
                 if input.is_empty() {
@@ -72,11 +93,6 @@ impl ChunkReader {
                 return Ok(Some(message));
             }
         }
-    }
-
-    /// Bytes taken since the handshake, for acknowledgements.
-    pub fn bytes_read(&self) -> u64 {
-        self.bytes_read
     }
 
     /// One header byte, or as much of a chunk's payload as there is. `input` is not empty.
@@ -177,12 +193,14 @@ impl ChunkReader {
     }
 
     fn payload(&mut self, chunk: Chunk, input: &mut &[u8]) -> Result<Option<Message>, Error> {
-        let (piece, rest) = input.split_at(chunk.left.min(input.len()));
-        *input = rest;
-        self.partial += piece.len();
-        if self.partial > self.limits.max_partial {
+        let room = self.limits.max_partial.saturating_sub(self.partial);
+        if room == 0 {
             return Err(self.fault(ErrorKind::TooMuchUnfinished(self.limits.max_partial)));
         }
+        // No more than there is room for, so that the offence has its place however the bytes arrive.
+        let (piece, rest) = input.split_at(chunk.left.min(room).min(input.len()));
+        *input = rest;
+        self.partial += piece.len();
         let stream = self.streams.entry(chunk.csid).or_default();
         let missing = stream.header.len.saturating_sub(stream.payload.len());
         if stream.payload.capacity() - stream.payload.len() < piece.len() {
@@ -226,12 +244,6 @@ impl ChunkReader {
 
     fn fault(&self, kind: ErrorKind) -> Error {
         Error { pos: self.bytes_read, kind }
-    }
-
-    /// Bytes of memory set aside for payloads.
-    #[cfg(test)]
-    pub(super) fn reserved(&self) -> usize {
-        self.streams.values().map(|stream| stream.payload.capacity()).sum()
     }
 }
 

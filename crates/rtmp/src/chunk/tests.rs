@@ -244,6 +244,28 @@ fn limits_hold() {
 }
 
 #[test]
+fn too_much_is_too_much_at_the_same_byte_in_any_pieces() {
+    let limits = ChunkLimits { max_message: 600, max_chunk_streams: 3, max_partial: 700 };
+    let unfinished = |csid| message(csid, 0, 9, &bytes(600), 128, &[])[..12 + 128 * 4 + 3].to_vec();
+    let stream = [unfinished(3), unfinished(4)].concat();
+    let want = Err(Error { pos: 527 + 12 + 188 + 1, kind: ErrorKind::TooMuchUnfinished(700) });
+    for size in 1..=stream.len() {
+        let pieces: Vec<_> = stream.chunks(size).collect();
+        assert_eq!(read_with(limits, &pieces), want, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn an_error_is_final() {
+    let mut reader = ChunkReader::new(LIMITS);
+    let error = reader.feed(&mut &hex("c4")[..]).unwrap_err();
+    for more in [vec![0xC4], bytes(100), message(6, 5, 9, &bytes(300), 128, &[])] {
+        assert_eq!(reader.feed(&mut &more[..]), Err(error));
+    }
+    assert_eq!(reader.bytes_read(), 1);
+}
+
+#[test]
 fn wider_limits_hold_from_then_on() {
     let mut reader = ChunkReader::new(LIMITS);
     reader.set_limits(ChunkLimits { max_message: 100_000, ..LIMITS });

@@ -1,3 +1,4 @@
+mod hostile;
 mod oracle;
 
 use bytes::{BufMut, BytesMut};
@@ -280,24 +281,6 @@ fn large_messages_are_for_the_accepted() {
     assert!(refused(Peer::waiting().say_raw(&large).unwrap_err()));
     Peer::live().say_raw(&large).unwrap();
     assert!(refused(Peer::live().say_raw(&[5, 0, 0, 0, 0x80, 0, 1, 9, 1, 0, 0, 0]).unwrap_err()));
-}
-
-#[test]
-fn hostile_publishers_are_refused() {
-    let mut web = Ingest::new(IngestLimits::default());
-    let err = web.handle_input(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap_err();
-    assert_eq!(err, IngestError::Handshake(HandshakeError::Version));
-
-    let bomb = [&b"\x02\0\x07connect\0\x3f\xf0\0\0\0\0\0\0"[..], &b"\x03\0\x01a".repeat(900)].concat();
-    assert!(matches!(Peer::new().send(20, 0, &bomb), Err(IngestError::Amf(_))));
-
-    let nulls = [&b"\x02\0\x07connect\0\x3f\xf0\0\0\0\0\0\0"[..], &[5; 4000]].concat();
-    assert!(matches!(Peer::new().send(20, 0, &nulls), Err(IngestError::Amf(_))));
-
-    let mut peer = Peer::connected();
-    let check = call("_checkbw", 1.0, &[Value::Null]);
-    let flood = (0..10_000).try_for_each(|_| peer.say(0, &check));
-    assert_eq!(flood, Err(IngestError::Flooded));
 }
 
 /// Moves bytes both ways until there are no more.

@@ -5,6 +5,8 @@ use crate::url::{Target, split_query};
 /// What must not appear in a server's words.
 pub(super) struct Scrub {
     secrets: Vec<String>,
+    /// The same as a code would show them.
+    bare: Vec<String>,
 }
 
 impl Scrub {
@@ -21,35 +23,37 @@ impl Scrub {
                 });
             secrets.extend(std::iter::once(query).chain(values).filter(|part| part.len() >= MIN_VALUE));
         }
-        Self { secrets: secrets.into_iter().map(printable).collect() }
+        let secrets: Vec<_> = secrets.into_iter().map(printable).collect();
+        let bare = secrets.iter().map(|secret| secret.chars().filter(is_expected).collect()).collect();
+        Self { secrets, bare }
     }
 
     /// A status code: letters, digits, dots and the like, at most 64 of them.
     pub(super) fn code(&self, code: &[u8]) -> String {
-        let is_expected = |c: &char| c.is_ascii_alphanumeric() || "._-*".contains(*c);
-        self.mask(code).chars().filter(is_expected).take(MAX_CODE).collect()
+        let expected: String = mask(&clipped(code), &self.secrets).chars().filter(is_expected).collect();
+        // What was left out may have stood inside a secret.
+        mask(&expected, &self.bare).chars().take(MAX_CODE).collect()
     }
 
     /// A server's words without control characters, at most 200 characters.
     pub(super) fn description(&self, text: &[u8]) -> String {
-        self.mask(text).chars().take(MAX_DESCRIPTION).collect()
+        mask(&clipped(text), &self.secrets).chars().take(MAX_DESCRIPTION).collect()
     }
+}
 
-    fn mask(&self, text: &[u8]) -> String {
-        let text = printable(&text[..text.len().min(MAX_TEXT)]);
-        let (mut masked, mut at) = (Vec::new(), 0);
-        while let Some(&byte) = text.as_bytes().get(at) {
-            let found = self.secrets.iter().map(|secret| found_at(&text, at, secret)).max().unwrap_or(0);
-            if found > 0 {
-                masked.extend(b"***");
-                at += found;
-            } else {
-                masked.push(byte);
-                at += 1;
-            }
+fn mask(text: &str, secrets: &[String]) -> String {
+    let (mut masked, mut at) = (Vec::new(), 0);
+    while let Some(&byte) = text.as_bytes().get(at) {
+        let found = secrets.iter().map(|secret| found_at(text, at, secret)).max().unwrap_or(0);
+        if found > 0 {
+            masked.extend(b"***");
+            at += found;
+        } else {
+            masked.push(byte);
+            at += 1;
         }
-        String::from_utf8_lossy(&masked).into_owned()
     }
+    String::from_utf8_lossy(&masked).into_owned()
 }
 
 /// How much of `text` at `at` is the secret, or a beginning of it long enough to be no accident.
@@ -66,6 +70,15 @@ fn found_at(text: &str, at: usize, secret: &str) -> usize {
         !before.into_iter().chain(after).any(u8::is_ascii_alphanumeric)
     };
     if same >= MIN_NAME || stands_alone() { same } else { 0 }
+}
+
+fn clipped(text: &[u8]) -> String {
+    printable(&text[..text.len().min(MAX_TEXT)])
+}
+
+/// What a code is made of.
+fn is_expected(c: &char) -> bool {
+    c.is_ascii_alphanumeric() || "._-*".contains(*c)
 }
 
 fn printable(text: &[u8]) -> String {
@@ -112,6 +125,13 @@ mod tests {
         let scrub = scrub("rtmp://h/a", "topsecret");
         assert_eq!(scrub.description(b"bad \x1b[31mtop\x00sec\xc2\x85ret\n"), "bad [31m***");
         assert_eq!(scrub.code(b"NetStream.topsecret\r\nX: y"), "NetStream.***Xy");
+    }
+
+    #[test]
+    fn what_a_code_leaves_out_hides_nothing() {
+        let scrub = scrub("rtmp://h/a", "stream-1?sign=secret-sign");
+        assert_eq!(scrub.code(b"NetStream.stream -1"), "NetStream.***");
+        assert_eq!(scrub.code("NetStream.secretü-sig\u{200b}n".as_bytes()), "NetStream.***");
     }
 
     #[test]

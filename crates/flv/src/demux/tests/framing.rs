@@ -152,6 +152,26 @@ fn the_position_is_that_of_the_bytes_dealt_with() {
 }
 
 #[test]
+fn the_position_stays_before_what_is_still_needed() {
+    // A PreviousTagSize of no dialect behind a tag that is none: its bytes are looked at twice.
+    let false_tag = [&mux::tag_header(Kind::Video, 0, 100)[..], &[0x55; 300]].concat();
+    let stream = [header(), bytes_of(&samples(0..2)), false_tag.clone(), bytes_of(&samples(2..5))].concat();
+    let damage = stream.len() - false_tag.len() - bytes_of(&samples(2..5)).len();
+    let mut demuxer = Demuxer::new(SMALL);
+    let (mut position, mut tags) = (0, Vec::new());
+    for byte in &stream {
+        demuxer.push(Bytes::copy_from_slice(&[*byte]));
+        drain(&mut demuxer, &mut tags).unwrap();
+        assert!(demuxer.position() >= position, "{} after {position}", demuxer.position());
+        position = demuxer.position();
+        if tags.len() == 2 {
+            assert!(position <= damage as u64, "what is looked for is still needed");
+        }
+    }
+    assert_eq!((tags.len(), position), (5, stream.len() as u64));
+}
+
+#[test]
 fn pieces_may_queue_up_undrained() {
     let stream = [header(), bytes_of(&samples(0..30))].concat();
     let mut demuxer = Demuxer::new(SMALL);
