@@ -13,6 +13,7 @@ mod outputs_that_stall;
 mod process;
 mod push_inputs;
 mod relays_to_every_output;
+mod service;
 mod stage;
 mod telling;
 mod vod_inputs;

@@ -18,6 +18,7 @@ use crate::{
     ingest,
     input::{self, PushKeys},
     relay_task::{RelayTask, Shared},
+    systemd,
     tls::TlsConfigs,
 };
 
@@ -71,12 +72,15 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         let http = http.clone();
         tokio::spawn(async move { http.serve(listener, &admin).await });
     }
+    tasks.spawn(systemd::feed_watchdog(http.relays(), cancel.clone()));
     http.set_ready(true);
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), relays = config.relays.len(), "ready");
+    systemd::ready();
 
     signals.until_told_to_end(&config).await;
     info!("draining: outputs end their sessions");
     http.set_ready(false);
+    systemd::stopping();
     cancel.cancel();
     tasks.close();
     let drained = async {
@@ -134,7 +138,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => compare_with_file(config),
+                _ = self.hangup.recv() => {
+                    systemd::reloading();
+                    compare_with_file(config);
+                    systemd::ready();
+                }
             }
         }
     }

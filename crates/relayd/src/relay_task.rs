@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-pub use self::handle::{RelayHandle, Request};
+pub use self::handle::{RelayHandle, Request, Vital};
 use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
     events::{EventBus, Ledger},

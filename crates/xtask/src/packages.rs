@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-const PEERS: [Peer; 4] = [
+const PEERS: [Peer; 5] = [
     Peer { package: "ffmpeg", proof: Proof::Program("ffmpeg") },
     Peer { package: "nginx-light", proof: Proof::Program("nginx") },
     Peer { package: "libnginx-mod-rtmp", proof: Proof::File("/usr/lib/nginx/modules/ngx_rtmp_module.so") },
+    Peer { package: "systemd", proof: Proof::Program("systemd-analyze") },
     Peer { package: "prometheus", proof: Proof::Program("promtool") },
 ];
 

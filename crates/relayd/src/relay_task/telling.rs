@@ -17,6 +17,13 @@ impl RelayTask {
         match request {
             Request::Status(reply) => drop(reply.send(self.status(Instant::now()))),
             Request::Switch(input, reply) => drop(reply.send(self.switch(&input))),
+            Request::Ping(reply) => drop(reply.send(())),
+            // The worker's other tasks are moved to another thread first: this one alone is stuck.
+            Request::Wedge => tokio::task::block_in_place(|| {
+                loop {
+                    std::thread::park();
+                }
+            }),
         }
     }
 
