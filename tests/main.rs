@@ -3,6 +3,7 @@
 // Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
 #![allow(clippy::unwrap_used)]
 
+mod egress;
 mod failover;
 mod fixtures_match_their_dumps;
 mod http_side;

@@ -22,7 +22,7 @@ fn says(message: &str, assignment: &str) -> bool {
 
 #[tokio::test]
 async fn start_reload_and_end_are_told_in_their_order() {
-    for manager in [NotifySocket::new(), NotifySocket::without_path()] {
+    for manager in [NotifySocket::with_path(), NotifySocket::without_path()] {
         let mut relayd = under(&manager, &relay("r", &[])).start().await;
         let message = manager.next().await;
         assert!(says(&message, "READY=1"), "{message}");
@@ -52,7 +52,7 @@ async fn start_reload_and_end_are_told_in_their_order() {
 #[tokio::test]
 async fn what_cannot_listen_is_never_ready() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let manager = NotifySocket::new();
+    let manager = NotifySocket::with_path();
     let config = format!("[ingest]\nlisten = \"{}\"\n", taken.local_addr().unwrap());
     let finished = under(&manager, &config).run().await;
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
@@ -73,7 +73,7 @@ async fn the_watchdog_is_fed_until_a_relay_is_stuck() {
     let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
     let feed = origin.serve("main", Feed::of(&encode));
     let healthy = relay("healthy", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
-    let manager = NotifySocket::new();
+    let manager = NotifySocket::with_path();
     let setup = under(&manager, &format!("{}{healthy}", relay("stuck", &[])));
     let setup = setup.variable("WATCHDOG_USEC", "300000").variable("RELAYD_TEST_HOOKS", "1");
     let mut relayd = setup.start().await;

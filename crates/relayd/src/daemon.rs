@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     config::Config,
+    egress::EgressPolicy,
     events::EventBus,
     http::Http,
     ingest,
@@ -50,6 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     let tls = TlsConfigs::load();
     let push_keys = PushKeys::default();
     let shared = Shared {
+        egress: Arc::new(EgressPolicy::of(&config)),
         inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
         tls,
         panics: Arc::default(),

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod egress;
 pub mod events;
 pub mod fanout;
 pub mod http;

@@ -24,6 +24,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 pub use self::handle::{RelayHandle, Request, Vital};
 use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
+    egress::{Egress, EgressPolicy},
     events::{EventBus, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
@@ -36,6 +37,8 @@ use crate::{
 /// What all relays of the process share.
 #[derive(Clone, Debug)]
 pub struct Shared {
+    /// What relays made over an API may reach.
+    pub egress: Arc<EgressPolicy>,
     /// For inputs.
     pub inputs: input::Shared,
     /// For outputs.
@@ -289,7 +292,9 @@ impl RelayTask {
         let (commands, receiver) = mpsc::channel(8);
         running.inputs[input] = Some(commands);
         let meter = Arc::clone(&self.input_meters[input]);
-        let task = input::run(input, config, self.shared.inputs.clone(), running.reports.clone(), receiver, meter);
+        let egress = Egress::of(self.config.origin, &self.shared.egress);
+        let (shared, reports) = (self.shared.inputs.clone(), running.reports.clone());
+        let task = input::run(input, config, shared, egress, reports, receiver, meter);
         let id = running.tasks.spawn(after(pause, task).instrument(span)).id();
         running.children.insert(id, Child::Input(input));
     }
@@ -308,7 +313,8 @@ impl RelayTask {
         let span = info_span!("output", output = config.id);
         let tls = self.shared.tls.for_output(&config.tls);
         let fanout = Arc::clone(&self.fanout);
-        let task = Output { config, fanout, meter, tls, cancel: running.outputs.child_token() };
+        let egress = Egress::of(config.origin, &self.shared.egress);
+        let task = Output { config, fanout, meter, tls, egress, cancel: running.outputs.child_token() };
         let id = running.tasks.spawn(after(pause, task.run()).instrument(span)).id();
         running.children.insert(id, Child::Output(output));
     }

@@ -18,7 +18,7 @@ pub struct NotifySocket {
 
 impl NotifySocket {
     /// A socket with a path. Panics when there can be none.
-    pub fn new() -> Self {
+    pub fn with_path() -> Self {
         let folder = TempDir::new();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("the temporary folder takes a socket");

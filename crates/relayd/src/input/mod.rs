@@ -5,6 +5,7 @@ mod pull;
 mod push;
 mod stream;
 mod vod;
+mod web;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,10 +16,11 @@ use relay::{Reason, Report};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use self::error::InputError;
 pub use self::push::{Admission, Publisher, PushKeys};
+use self::{error::InputError, web::Web};
 use crate::{
     config::{InputConfig, InputSource},
+    egress::Egress,
     status::LastError,
     throttle::Throttle,
 };
@@ -105,16 +107,18 @@ pub async fn run(
     input: usize,
     config: InputConfig,
     shared: Shared,
+    egress: Egress,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
 ) {
     let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
+    let web = Web { tls: shared.tls, egress };
     // `Gone` is the ordinary end.
     let _ = match config.source {
-        InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,
+        InputSource::Pull(pull) => pull::run(pull, &web, link).await,
         InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
-        InputSource::Vod(vod) => vod::run(vod, &shared.tls, link).await,
+        InputSource::Vod(vod) => vod::run(vod, &web, link).await,
     };
 }
 

@@ -1,6 +1,6 @@
 //! `pull` inputs: HTTP-FLV.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -8,20 +8,19 @@ use relay::{Backoff, Report};
 use reqwest::{
     Client, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
 };
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Command, Gone, Link, error::InputError, stream::FlvStream};
+use super::{Command, Gone, Link, error::InputError, stream::FlvStream, web::Web};
 use crate::config::PullConfig;
 
 /// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
-pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: PullConfig, web: &Web, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let error = read_once(&config, tls, &mut link, &mut backoff).await?;
+        let error = read_once(&config, web, &mut link, &mut backoff).await?;
         let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
         link.lost(&error, Some(wait)).await?;
         link.pause(wait).await?;
@@ -29,14 +28,9 @@ pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut
 }
 
 /// One connection, from request to end. The answer says why it ended.
-async fn read_once(
-    config: &PullConfig,
-    tls: &Arc<rustls::ClientConfig>,
-    link: &mut Link,
-    backoff: &mut Backoff,
-) -> Result<InputError, Gone> {
+async fn read_once(config: &PullConfig, web: &Web, link: &mut Link, backoff: &mut Backoff) -> Result<InputError, Gone> {
     let opened = tokio::select! {
-        opened = open(config, tls) => opened,
+        opened = open(config, web) => opened,
         command = link.commands.recv() => match command {
             Some(Command::Restart(reason)) => Err(InputError::Restarted(reason)),
             Some(Command::Play) => Err(InputError::Restarted(relay::Reason::Manual)),
@@ -91,13 +85,14 @@ async fn read_body(
 }
 
 /// Asks for the stream; returns once the response's headers are there and promise FLV.
-pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Response, InputError> {
-    let client = client(config, tls).map_err(InputError::Http)?;
+pub(super) async fn open(config: &PullConfig, web: &Web) -> Result<Response, InputError> {
+    web.check(config.url.expose()).map_err(InputError::Egress)?;
+    let client = client(config, web).map_err(InputError::Http)?;
     let request = client.get(config.url.expose()).send();
     let response = timeout(config.connect_timeout, request)
         .await
         .map_err(|_| InputError::NoResponse(config.connect_timeout))?
-        .map_err(|error| InputError::Http(error.without_url()))?;
+        .map_err(InputError::of_request)?;
     if response.status() != StatusCode::OK {
         return Err(InputError::Status(response.status().as_u16()));
     }
@@ -109,7 +104,7 @@ pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -
 }
 
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
-fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Result<Client> {
+fn client(config: &PullConfig, web: &Web) -> reqwest::Result<Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         // The configuration has checked both.
@@ -120,12 +115,10 @@ fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Resu
             headers.insert(name, value);
         }
     }
-    Client::builder()
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+    web.client()
         .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
-        .redirect(Policy::limited(MAX_REDIRECTS))
         .referer(false)
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -134,6 +127,3 @@ fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Resu
         .tcp_nodelay(true)
         .build()
 }
-
-/// CDNs redirect once or twice; more is a loop.
-const MAX_REDIRECTS: usize = 5;

@@ -23,7 +23,7 @@ use self::{
     error::OutputError,
     session::{End, Session},
 };
-use crate::{config::OutputConfig, fanout::Fanout};
+use crate::{config::OutputConfig, egress::Egress, fanout::Fanout};
 
 /// What an output's task is made of.
 pub struct Output {
@@ -35,6 +35,8 @@ pub struct Output {
     pub meter: Arc<OutputMeter>,
     /// Its TLS configuration, shared by all outputs that trust the same roots.
     pub tls: Arc<rustls::ClientConfig>,
+    /// What it may connect to.
+    pub egress: Egress,
     /// Ends it in good order.
     pub cancel: CancellationToken,
 }
@@ -75,7 +77,7 @@ impl Output {
 
     async fn session(&self, programme: u64, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
         let stream = tokio::select! {
-            stream = connect(&self.config, &self.tls) => stream?,
+            stream = connect(&self.config, &self.tls, &self.egress) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
         let session = Session {
