@@ -7,6 +7,7 @@
 
 mod packages;
 mod steps;
+mod supply;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -15,7 +16,7 @@ usage: cargo xtask <task>
 
   test [args]   install the Debian packages the tests need, where missing, and run every test;
                 the arguments go to `cargo test`
-  ci            formatting, lints, documentation, tests, and a compile of the benches
+  ci            formatting, lints, documentation, dependencies, tests, and a compile of the benches
 ";
 
 fn main() -> ExitCode {
