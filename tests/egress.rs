@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use relayd::config::{Config, NetworkConfig, Origin as MadeBy};
-use relayd::egress::{Cidr, EgressPolicy};
+use relayd::egress::{Cidr, Egress, EgressPolicy};
 use relayd::events::EventBus;
 use relayd::input;
 use relayd::relay_task::{RelayHandle, RelayTask, Shared};
@@ -40,9 +40,14 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
     let allow = allow.iter().map(|range| Cidr::parse(range).unwrap()).collect();
     let network = NetworkConfig { allow, vod_dir: vod_dir.map(|folder| folder.path().to_owned()) };
     let (tls, cancel) = (TlsConfigs::load(), CancellationToken::new());
+    let egress = Arc::new(EgressPolicy::new(&network, true));
     let shared = Shared {
-        egress: Arc::new(EgressPolicy::new(&network, true)),
-        inputs: input::Shared { tls: tls.native(), push_keys: input::PushKeys::default() },
+        inputs: input::Shared {
+            tls: tls.native(),
+            push_keys: input::PushKeys::default(),
+            egress: Egress::Limited(Arc::clone(&egress)),
+        },
+        egress,
         tls,
         panics: Arc::default(),
         events: EventBus::default(),

@@ -13,7 +13,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     config::Config,
-    egress::EgressPolicy,
+    egress::{Egress, EgressPolicy},
     events::EventBus,
     http::Http,
     ingest,
@@ -50,9 +50,14 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     let tasks = TaskTracker::new();
     let tls = TlsConfigs::load();
     let push_keys = PushKeys::default();
+    let egress = Arc::new(EgressPolicy::of(&config));
     let shared = Shared {
-        egress: Arc::new(EgressPolicy::of(&config)),
-        inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
+        inputs: input::Shared {
+            tls: tls.native(),
+            push_keys: push_keys.clone(),
+            egress: Egress::Limited(Arc::clone(&egress)),
+        },
+        egress,
         tls,
         panics: Arc::default(),
         events: EventBus::default(),

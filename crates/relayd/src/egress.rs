@@ -36,11 +36,21 @@ impl Egress {
         }
     }
 
-    /// The addresses that may be connected to, of those that a name has. An error when it has some and none may.
-    pub fn pass(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, EgressError> {
+    /// Whether an address may be connected to.
+    pub fn check(&self, address: IpAddr) -> Result<(), EgressError> {
         match self {
-            Self::Trusted => Ok(addresses),
-            Self::Limited(policy) => policy.pass(addresses),
+            Self::Trusted => Ok(()),
+            Self::Limited(policy) => policy.check(address),
+        }
+    }
+
+    /// The addresses that may be connected to, of those that a name has. An error when it has some and none may.
+    pub fn pass(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, EgressError> {
+        let mut refused = None;
+        addresses.retain(|address| self.check(address.ip()).map_err(|error| refused = Some(error)).is_ok());
+        match refused {
+            Some(error) if addresses.is_empty() => Err(error),
+            _ => Ok(addresses),
         }
     }
 }
@@ -95,17 +105,6 @@ impl EgressPolicy {
         match address {
             IpAddr::V4(_) => Ok(()),
             IpAddr::V6(outer) => embedded(outer).try_for_each(|inner| self.check_as_written(inner.into(), address)),
-        }
-    }
-
-    /// The addresses that may be connected to, of those that a name has. An error when it has some and none may.
-    pub fn pass(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, EgressError> {
-        let mut refused = None;
-        let mut passed = addresses;
-        passed.retain(|address| self.check(address.ip()).map_err(|error| refused = Some(error)).is_ok());
-        match refused {
-            Some(error) if passed.is_empty() => Err(error),
-            _ => Ok(passed),
         }
     }
 

@@ -293,8 +293,8 @@ impl RelayTask {
         running.inputs[input] = Some(commands);
         let meter = Arc::clone(&self.input_meters[input]);
         let egress = Egress::of(self.config.origin, &self.shared.egress);
-        let (shared, reports) = (self.shared.inputs.clone(), running.reports.clone());
-        let task = input::run(input, config, shared, egress, reports, receiver, meter);
+        let shared = input::Shared { egress, ..self.shared.inputs.clone() };
+        let task = input::run(input, config, shared, running.reports.clone(), receiver, meter);
         let id = running.tasks.spawn(after(pause, task).instrument(span)).id();
         running.children.insert(id, Child::Input(input));
     }

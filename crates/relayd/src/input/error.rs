@@ -5,7 +5,7 @@ use std::{error::Error as _, io, time::Duration};
 use relay::Reason;
 use thiserror::Error;
 
-use super::web::refused;
+use super::guard::refused;
 use crate::{egress::EgressError, status::LastError};
 
 /// An input's trouble. URLs are taken out of every message: their queries are secrets.

@@ -1,11 +1,11 @@
 //! Input tasks: bytes to tags, one task per input.
 
 mod error;
+mod guard;
 mod pull;
 mod push;
 mod stream;
 mod vod;
-mod web;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,8 +16,8 @@ use relay::{Reason, Report};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use self::error::InputError;
 pub use self::push::{Admission, Publisher, PushKeys};
-use self::{error::InputError, web::Web};
 use crate::{
     config::{InputConfig, InputSource},
     egress::Egress,
@@ -107,26 +107,26 @@ pub async fn run(
     input: usize,
     config: InputConfig,
     shared: Shared,
-    egress: Egress,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
 ) {
     let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
-    let web = Web { tls: shared.tls, egress };
     // `Gone` is the ordinary end.
     let _ = match config.source {
-        InputSource::Pull(pull) => pull::run(pull, &web, link).await,
+        InputSource::Pull(pull) => pull::run(pull, &shared, link).await,
         InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
-        InputSource::Vod(vod) => vod::run(vod, &web, link).await,
+        InputSource::Vod(vod) => vod::run(vod, &shared, link).await,
     };
 }
 
-/// What the inputs of all relays share.
+/// What the inputs of a relay share, and but for `egress` those of all relays.
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// For https.
     pub tls: Arc<rustls::ClientConfig>,
     /// The keys that publishers may use.
     pub push_keys: PushKeys,
+    /// What may be reached. Each relay puts in its own.
+    pub egress: Egress,
 }

@@ -1,6 +1,6 @@
 //! `pull` inputs: HTTP-FLV.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -8,19 +8,20 @@ use relay::{Backoff, Report};
 use reqwest::{
     Client, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
 };
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Command, Gone, Link, error::InputError, stream::FlvStream, web::Web};
+use super::{Command, Gone, Link, Shared, error::InputError, guard, stream::FlvStream};
 use crate::config::PullConfig;
 
 /// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
-pub(super) async fn run(config: PullConfig, web: &Web, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: PullConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let error = read_once(&config, web, &mut link, &mut backoff).await?;
+        let error = read_once(&config, shared, &mut link, &mut backoff).await?;
         let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
         link.lost(&error, Some(wait)).await?;
         link.pause(wait).await?;
@@ -28,9 +29,14 @@ pub(super) async fn run(config: PullConfig, web: &Web, mut link: Link) -> Result
 }
 
 /// One connection, from request to end. The answer says why it ended.
-async fn read_once(config: &PullConfig, web: &Web, link: &mut Link, backoff: &mut Backoff) -> Result<InputError, Gone> {
+async fn read_once(
+    config: &PullConfig,
+    shared: &Shared,
+    link: &mut Link,
+    backoff: &mut Backoff,
+) -> Result<InputError, Gone> {
     let opened = tokio::select! {
-        opened = open(config, web) => opened,
+        opened = open(config, shared) => opened,
         command = link.commands.recv() => match command {
             Some(Command::Restart(reason)) => Err(InputError::Restarted(reason)),
             Some(Command::Play) => Err(InputError::Restarted(relay::Reason::Manual)),
@@ -85,9 +91,9 @@ async fn read_body(
 }
 
 /// Asks for the stream; returns once the response's headers are there and promise FLV.
-pub(super) async fn open(config: &PullConfig, web: &Web) -> Result<Response, InputError> {
-    web.check(config.url.expose()).map_err(InputError::Egress)?;
-    let client = client(config, web).map_err(InputError::Http)?;
+pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Response, InputError> {
+    guard::check(&shared.egress, config.url.expose()).map_err(InputError::Egress)?;
+    let client = client(config, shared).map_err(InputError::Http)?;
     let request = client.get(config.url.expose()).send();
     let response = timeout(config.connect_timeout, request)
         .await
@@ -104,7 +110,7 @@ pub(super) async fn open(config: &PullConfig, web: &Web) -> Result<Response, Inp
 }
 
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
-fn client(config: &PullConfig, web: &Web) -> reqwest::Result<Client> {
+fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         // The configuration has checked both.
@@ -115,10 +121,13 @@ fn client(config: &PullConfig, web: &Web) -> reqwest::Result<Client> {
             headers.insert(name, value);
         }
     }
-    web.client()
+    Client::builder()
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&shared.tls))
         .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
+        .redirect(guard::redirects(&shared.egress, Policy::limited(MAX_REDIRECTS)))
+        .dns_resolver(Arc::new(guard::Resolver(shared.egress.clone())))
         .referer(false)
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -127,3 +136,6 @@ fn client(config: &PullConfig, web: &Web) -> reqwest::Result<Client> {
         .tcp_nodelay(true)
         .build()
 }
+
+/// CDNs redirect once or twice; more is a loop.
+const MAX_REDIRECTS: usize = 5;
