@@ -213,3 +213,14 @@ async fn an_output_connects_from_the_address_it_is_bound_to() {
     let from = |key: &str| ingest.records().iter().find(|record| record.key == key).unwrap().peer.unwrap().ip();
     assert_eq!((from("free").to_string(), from("bound").to_string()), ("127.0.0.1".into(), "127.0.0.2".into()));
 }
+
+/// A label has 63 characters at most, so this one fails without asking anybody.
+#[tokio::test]
+async fn a_name_without_an_address_is_told_as_that() {
+    let url = format!("http://{}.test/a.flv", "x".repeat(64));
+    for trusted in [true, false] {
+        let running = run(&relay("r", &[pull("primary", &url, "")]), &[], None, trusted);
+        let status = running.until("the input fails", |status| !status["inputs"][0]["last_error"].is_null()).await;
+        assert_eq!(input_of(&status, "primary")["last_error"]["kind"], "dns", "{status}");
+    }
+}
