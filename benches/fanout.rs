@@ -13,7 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use flv::Class;
 use relay::{Batch, Cursor, Flush, Log, LogPolicy, OutputPolicy, Placed, RetryPolicy};
 use relayd::{
-    config::{OutputConfig, OutputTls},
+    config::{Origin, OutputConfig, OutputTls},
+    egress::Egress,
     events::{EventBus, Ledger},
     fanout::Fanout,
     lanes::{Lanes, Seat},
@@ -121,6 +122,7 @@ fn output(id: usize, to: SocketAddr, flush: Flush) -> OutputConfig {
     OutputConfig {
         id: id.to_string(),
         name: String::new(),
+        origin: Origin::File,
         target: Target::parse(&format!("rtmp://{to}/live/{id}")).expect("a sound URL"),
         enabled: true,
         policy: OutputPolicy {
@@ -170,6 +172,7 @@ impl Loopback {
                 lane: seat.lane().clone(),
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
+                egress: Egress::Trusted,
                 cancel: cancel.clone(),
             };
             seat.lane().handle().spawn(task.run());

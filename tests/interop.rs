@@ -36,6 +36,8 @@ mod outputs;
 mod preview;
 #[path = "interop/push.rs"]
 mod push;
+#[path = "interop/systemd.rs"]
+mod systemd;
 #[path = "interop/twins.rs"]
 mod twins;
 #[path = "interop/vod.rs"]

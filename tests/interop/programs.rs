@@ -20,6 +20,7 @@ pub(crate) struct Running {
 }
 
 /// What a program that ended by itself left.
+#[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,

@@ -13,12 +13,14 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::{
     config::Config,
+    egress::{Egress, EgressPolicy},
     events::EventBus,
     http::Http,
     ingest,
     input::{self, PushKeys},
     lanes::Lanes,
     relay_task::{RelayTask, Shared},
+    systemd,
     tls::TlsConfigs,
 };
 
@@ -49,8 +51,14 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     let tasks = TaskTracker::new();
     let tls = TlsConfigs::load();
     let push_keys = PushKeys::default();
+    let egress = Arc::new(EgressPolicy::of(&config));
     let shared = Shared {
-        inputs: input::Shared { tls: tls.native(), push_keys: push_keys.clone() },
+        inputs: input::Shared {
+            tls: tls.native(),
+            push_keys: push_keys.clone(),
+            egress: Egress::Limited(Arc::clone(&egress)),
+        },
+        egress,
         tls,
         lanes: Lanes::start().context("threads")?,
         panics: Arc::default(),
@@ -74,12 +82,15 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         let http = http.clone();
         tokio::spawn(async move { http.serve(listener, &admin).await });
     }
+    tasks.spawn(systemd::feed_watchdog(http.relays(), cancel.clone()));
     http.set_ready(true);
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), relays = config.relays.len(), "ready");
+    systemd::ready();
 
     signals.until_told_to_end(&config).await;
     info!("draining: outputs end their sessions");
     http.set_ready(false);
+    systemd::stopping();
     cancel.cancel();
     tasks.close();
     let drained = async {
@@ -137,7 +148,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => compare_with_file(config),
+                _ = self.hangup.recv() => {
+                    systemd::reloading();
+                    compare_with_file(config);
+                    systemd::ready();
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod egress;
 pub mod events;
 pub mod fanout;
 pub mod http;
@@ -16,5 +17,6 @@ pub mod output;
 pub mod relay_task;
 pub mod secret;
 pub mod status;
+pub mod systemd;
 mod throttle;
 pub mod tls;

@@ -21,9 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
-pub use self::handle::{RelayHandle, Request};
+pub use self::handle::{RelayHandle, Request, Vital};
 use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
+    egress::{Egress, EgressPolicy},
     events::{EventBus, Ledger},
     fanout::Fanout,
     input::{self, Command, InputMeter, Reports},
@@ -37,6 +38,8 @@ use crate::{
 /// What all relays of the process share.
 #[derive(Clone, Debug)]
 pub struct Shared {
+    /// What relays made over an API may reach.
+    pub egress: Arc<EgressPolicy>,
     /// For inputs.
     pub inputs: input::Shared,
     /// For outputs.
@@ -302,7 +305,9 @@ impl RelayTask {
         let (commands, receiver) = mpsc::channel(8);
         running.inputs[input] = Some(commands);
         let meter = Arc::clone(&self.input_meters[input]);
-        let task = input::run(input, config, self.shared.inputs.clone(), running.reports.clone(), receiver, meter);
+        let egress = Egress::of(self.config.origin, &self.shared.egress);
+        let shared = input::Shared { egress, ..self.shared.inputs.clone() };
+        let task = input::run(input, config, shared, running.reports.clone(), receiver, meter);
         let lane = self.seat.lane().handle();
         let id = running.tasks.spawn_on(after(pause, task).instrument(span), lane).id();
         running.children.insert(id, Child::Input(input));
@@ -322,6 +327,7 @@ impl RelayTask {
         let span = info_span!("output", output = config.id);
         let tls = self.shared.tls.for_output(&config.tls);
         let fanout = Arc::clone(&self.fanout);
+        let egress = Egress::of(config.origin, &self.shared.egress);
         let (home, seat) = (self.seat.lane(), self.shared.lanes.for_output(self.seat.lane()));
         let lane = seat.lane().clone();
         let head = if lane.index() == home.index() { fanout.subscribe() } else { fanout.subscribe_on(&lane) };
@@ -333,6 +339,7 @@ impl RelayTask {
             lane: lane.clone(),
             meter,
             tls,
+            egress,
             cancel: running.outputs.child_token(),
         };
         let task = async move {

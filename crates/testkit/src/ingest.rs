@@ -178,10 +178,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let Ok((socket, _)) = accepted else { return };
+                let Ok((socket, peer)) = accepted else { return };
                 let mut records = lock(&shared.records);
                 let index = records.len();
-                records.push(Record::default());
+                records.push(Record { peer: Some(peer), ..Record::default() });
                 drop(records);
                 shared.changed.send_modify(|count| *count += 1);
                 let script = lock(&shared.script).clone();

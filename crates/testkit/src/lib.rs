@@ -7,6 +7,7 @@
 //! | [`Ingest`], [`Script`] | an RTMP server that records its publishers, and how it misbehaves |
 //! | [`Publisher`] | an encoder that publishes over RTMP |
 //! | [`Relayd`] | the daemon, as a child process |
+//! | [`NotifySocket`] | the service manager that the daemon reports to |
 //! | [`judge`] | what must hold for everything that an output received |
 //!
 //! Nothing here synchronises by sleeping: waiting is for a condition, ends at [`DEADLINE`], and then panics with what was
@@ -22,6 +23,7 @@ mod feed;
 pub mod http;
 mod ingest;
 pub mod judge;
+mod notify;
 mod origin;
 mod publisher;
 mod relayd;
@@ -31,6 +33,7 @@ pub use clock::Clock;
 pub use encode::{Codec, Encode, Id, Track};
 pub use feed::Feed;
 pub use ingest::{Command, Ended, Ingest, Received, Record, Script, Step};
+pub use notify::NotifySocket;
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};
 pub use relayd::{Finished, Relayd, Setup};

@@ -9,6 +9,7 @@ mod fuzz;
 mod packages;
 mod peers;
 mod steps;
+mod supply;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -17,7 +18,7 @@ usage: cargo xtask <task>
 
   test [args]   install the Debian packages the tests need, where missing, and run every test;
                 the arguments go to `cargo test`
-  ci            formatting, lints, documentation, tests, and a compile of the benches
+  ci            formatting, lints, documentation, dependencies, tests, and a compile of the benches
   peers [args]  fan-out measured side by side: relayd, nginx-rtmp and ffmpeg tee; see `peers --help`
   fuzz          runs the fuzz targets under libFuzzer (cargo-fuzz is installed where missing)
                 --minutes M   of each target; 30

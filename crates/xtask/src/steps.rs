@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages;
+use crate::{packages, supply};
 
 type Step = fn() -> Result<()>;
 
@@ -22,10 +22,11 @@ pub(crate) fn test(args: &[OsString]) -> Result<()> {
 
 /// Everything a change has to pass, the cheapest step first.
 pub(crate) fn ci() -> Result<()> {
-    let steps: [(&str, Step); 5] = [
+    let steps: [(&str, Step); 6] = [
         ("fmt", || run(&mut cargo("fmt --all --check"))),
         ("clippy", || run(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
         ("doc", || run(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))),
+        ("dependencies", dependencies),
         ("test", || test(&[])),
         ("bench (compile)", || run(&mut cargo("bench --workspace --no-run --locked"))),
     ];
@@ -45,6 +46,22 @@ pub(crate) fn ci() -> Result<()> {
 /// Builds one package of the workspace as a release, with the features that it has by itself.
 pub(crate) fn build_release(package: &str) -> Result<()> {
     run(&mut cargo(&format!("build --release --locked --package {package}")))
+}
+
+/// The dependency tree of the platform that is built for, held against `deny.toml`.
+fn dependencies() -> Result<()> {
+    let platform = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let output = cargo("metadata --format-version 1 --locked --filter-platform").arg(platform).output()?;
+    if !output.status.success() {
+        bail!("`cargo metadata` failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let rules = std::fs::read_to_string(root().join("deny.toml")).context("deny.toml")?;
+    supply::check(&rules, &output.stdout)
+}
+
+/// The root of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in <root>/crates/xtask")
 }
 
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.

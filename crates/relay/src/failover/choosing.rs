@@ -92,10 +92,10 @@ impl Failover {
         }
     }
 
-    /// The inputs by precedence: the selected one, then as configured.
+    /// The inputs by precedence: the selected one, then as configured. There may be none, and then none is selected.
     pub(super) fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let selected = self.selected;
-        std::iter::once(selected).chain((0..self.inputs.len()).filter(move |&input| input != selected))
+        let (selected, all) = (self.selected, 0..self.inputs.len());
+        all.clone().filter(move |&input| input == selected).chain(all.filter(move |&input| input != selected))
     }
 
     /// The input that should feed: the selected one, then by priority; healthy before merely usable.

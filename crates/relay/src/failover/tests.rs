@@ -225,6 +225,15 @@ fn the_programme_begins_at_a_keyframe_with_dts_0_and_headers_first() {
 }
 
 #[test]
+fn a_relay_without_inputs_waits_for_ever() {
+    let mut world = World::new(FailoverPolicy::default(), &[]);
+    world.run(5_000);
+    world.failover.switch(0, world.instant());
+    world.run(100_000);
+    assert_eq!((world.failover.phase(), world.done.len(), world.log.len()), (Phase::Starting, 0, 0));
+}
+
+#[test]
 fn a_dead_primary_is_followed_by_the_standby_at_a_keyframe_on_the_wall_clock() {
     let mut world = World::new(policy(), &[Pull, Pull]);
     world.connect(0, Encode::new(1));

@@ -60,6 +60,11 @@ impl Config {
             table.fact("listen", ingest.listen);
             tables.push(table);
         }
+        let mut table = Table::new("network".to_owned());
+        table.fact("allow", list(&self.network.allow));
+        let folder = self.network.vod_dir.as_ref().map(|folder| folder.display().to_string());
+        table.fact("vod_dir", folder.unwrap_or_else(|| "none".to_owned()));
+        tables.push(table);
         for relay in &self.relays {
             tables.push(relay_table(relay));
             tables.extend(relay.inputs.iter().map(|input| input_table(&relay.name, input)));

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::error::{ConfigError, Problem};
+use crate::egress::Cidr;
 pub use crate::secret::{MediaUrl, Secret};
 
 /// Everything that one configuration file says, with defaults filled in. Its Debug output is masked.
@@ -26,6 +27,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// `[ingest]`; `None` leaves the RTMP listener off, and then no relay has a push input.
     pub ingest: Option<IngestConfig>,
+    /// `[network]`.
+    pub network: NetworkConfig,
     /// `[[relay]]`, in the file's order; names are unique.
     pub relays: Vec<RelayConfig>,
 }
@@ -82,6 +85,34 @@ pub struct IngestConfig {
     pub listen: SocketAddr,
 }
 
+/// `[network]`: the egress policy for what is made over an API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// What may be connected to although it is denied by default.
+    pub allow: Vec<Cidr>,
+    /// The only place of files; absolute. `None` leaves none.
+    pub vod_dir: Option<PathBuf>,
+}
+
+/// Who made a relay or an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file, which is trusted.
+    File,
+    /// Somebody who may use an API: what it connects to is limited by [`NetworkConfig`].
+    Api,
+}
+
+impl Origin {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+}
+
 /// `[[relay]]`: one programme.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelayConfig {
@@ -89,6 +120,8 @@ pub struct RelayConfig {
     pub name: String,
     /// Free text; empty when left out.
     pub title: String,
+    /// Who made it, and its inputs.
+    pub origin: Origin,
     /// Starts with the daemon.
     pub autostart: bool,
     /// The highest priority first; may be empty.
@@ -185,6 +218,8 @@ pub struct OutputConfig {
     pub id: String,
     /// Free text; empty when left out.
     pub name: String,
+    /// Who made it: outputs can be added to a relay of the file.
+    pub origin: Origin,
     /// Server, app and key; unique among the enabled outputs of the configuration.
     pub target: rtmp::url::Target,
     /// A disabled output is known but not connected.

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::LogFormat;
 use super::units::{GiveUp, InputType, Size, Text};
+use crate::egress::Cidr;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +19,8 @@ pub(super) struct RawConfig {
     pub(super) log: RawLogging,
     pub(super) admin: Option<RawAdmin>,
     pub(super) ingest: Option<RawIngest>,
+    #[serde(default)]
+    pub(super) network: RawNetwork,
     #[serde(default)]
     pub(super) relay: Vec<RawRelay>,
 }
@@ -42,6 +45,14 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIngest {
     pub(super) listen: Option<Spanned<Text<SocketAddr>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNetwork {
+    #[serde(default)]
+    pub(super) allow: Vec<Text<Cidr>>,
+    pub(super) vod_dir: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -12,11 +12,12 @@ use tracing_subscriber::EnvFilter;
 
 use self::checks::{DAY, HOUR, MS, NOW, TICK, take};
 use super::error::Problem;
-use super::raw::{RawAdmin, RawConfig, RawFailover, RawIngest, RawLog, RawLogging, RawRelay, RawTimeline};
+use super::raw::{RawAdmin, RawConfig, RawFailover, RawIngest, RawLog, RawLogging, RawNetwork, RawRelay, RawTimeline};
 use super::source::Places;
-use super::units::Size;
+use super::units::{Size, Text};
 use super::{
-    ADMIN_LISTEN, AdminConfig, Config, INGEST_LISTEN, IngestConfig, LogConfig, LogFormat, RelayConfig, Secret,
+    ADMIN_LISTEN, AdminConfig, Config, INGEST_LISTEN, IngestConfig, LogConfig, LogFormat, NetworkConfig, Origin,
+    RelayConfig, Secret,
 };
 
 /// Resolves the file that `path` names; its folder is where relative paths begin.
@@ -58,8 +59,9 @@ impl Resolver<'_> {
         let log = self.logging(raw.log);
         let admin = raw.admin.map(|admin| self.admin(admin));
         let ingest = raw.ingest.map(|ingest| self.ingest(ingest, admin.as_ref()));
+        let network = self.network(raw.network);
         let relays = raw.relay.into_iter().map(|relay| self.relay(relay)).collect();
-        Config { path: path.to_owned(), log, admin, ingest, relays }
+        Config { path: path.to_owned(), log, admin, ingest, network, relays }
     }
 
     fn logging(&mut self, raw: RawLogging) -> LogConfig {
@@ -122,6 +124,17 @@ impl Resolver<'_> {
         IngestConfig { listen }
     }
 
+    fn network(&mut self, raw: RawNetwork) -> NetworkConfig {
+        let vod_dir = raw.vod_dir.and_then(|folder| {
+            let found = std::path::absolute(self.folder.join(folder.get_ref())).ok().filter(|found| found.is_dir());
+            if found.is_none() {
+                self.fail(folder.span(), "not a folder; allowed: a folder that exists");
+            }
+            found
+        });
+        NetworkConfig { allow: raw.allow.into_iter().map(|Text(range)| range).collect(), vod_dir }
+    }
+
     fn relay(&mut self, raw: RawRelay) -> RelayConfig {
         self.unique(raw.input.iter().map(|input| &input.get_ref().name));
         self.unique(raw.output.iter().map(|output| &output.get_ref().id));
@@ -132,6 +145,7 @@ impl Resolver<'_> {
         RelayConfig {
             name: raw.name.into_inner(),
             title: self.free_text(raw.title),
+            origin: Origin::File,
             autostart: raw.autostart.unwrap_or(true),
             inputs: raw.input.into_iter().filter_map(|input| self.input(input)).collect(),
             failover: self.failover(raw.failover),

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use relay::{FailoverPolicy, Flush, LogPolicy, OutputPolicy, RetryPolicy, TimelinePolicy};
 
 use super::*;
+use crate::egress::EgressPolicy;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -65,7 +66,7 @@ fn a_missing_file_is_named() {
 fn the_reference_is_complete_and_shows_the_defaults() {
     let reference = fs::read_to_string(repository("config/relay.toml")).unwrap();
     let mut known = BTreeSet::new();
-    for table in ["", "[log]", "[admin]", "[ingest]", "[[relay]]", "[[relay.input]]", "[[relay.output]]"]
+    for table in ["", "[log]", "[admin]", "[ingest]", "[network]", "[[relay]]", "[[relay.input]]", "[[relay.output]]"]
         .into_iter()
         .chain(["[relay.failover]", "[relay.timeline]", "[relay.log]", "[[relay.input]]\n[relay.input.retry]"])
     {
@@ -100,6 +101,7 @@ fn the_reference_is_complete_and_shows_the_defaults() {
     )
     .unwrap();
     assert_eq!((&short.log, &short.admin, &short.ingest), (&config.log, &config.admin, &config.ingest));
+    assert_eq!(short.network, config.network);
     assert_eq!(short.relays[0].inputs[0], relay.inputs[0]);
     assert_eq!(short.relays[0].outputs[0], relay.outputs[0]);
     assert_eq!((&short.relays[0].title, short.relays[0].autostart), (&relay.title, relay.autostart));
@@ -167,6 +169,31 @@ fn whole_values_come_from_the_environment() {
     assert_eq!(undefined.iter().map(|problem| problem.line).collect::<Vec<_>>(), [4, 6]);
     let wrong = parse(text, &|_| Some("soon".to_owned())).unwrap_err();
     assert_eq!((wrong[0].line, wrong[0].key.as_str()), (4, "relay.failover.hold"));
+}
+
+#[test]
+fn the_egress_policy_is_what_network_says_and_minds_where_the_api_listens() {
+    let config = load("fixtures/config/good/network.toml");
+    let shown = config.network.allow.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown, ["127.0.0.0/8", "::1/128", "169.254.10.0/24", "fd00:ec2::254/128"]);
+    let folder = config.network.vod_dir.expect("the example names one");
+    assert!(folder.is_absolute() && folder.join("demo.flv").is_file(), "{}", folder.display());
+
+    let mut config = parse("[admin]\n", &|_| None).unwrap();
+    for (listen, may_reach_loopback) in [
+        ("127.0.0.1:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("0.0.0.0:1", false),
+        ("[::]:1", false),
+        ("192.0.2.1:1", false),
+    ] {
+        config.admin.as_mut().unwrap().listen = listen.parse().unwrap();
+        let check = EgressPolicy::of(&config).check(Ipv4Addr::LOCALHOST.into());
+        assert_eq!(check.is_ok(), may_reach_loopback, "{listen}");
+    }
+    config.admin = None;
+    assert!(EgressPolicy::of(&config).check(Ipv4Addr::LOCALHOST.into()).is_ok());
 }
 
 #[test]

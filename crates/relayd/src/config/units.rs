@@ -9,6 +9,7 @@ use relay::{Flush, OnFault, OnFormatChange, OnLag, Rate, Revert, Standby};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::LogFormat;
+use crate::egress::Cidr;
 
 /// A value that the file gives as a string.
 pub(super) struct Text<T>(pub(super) T);
@@ -123,6 +124,14 @@ impl FromText for IpAddr {
 
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+}
+
+impl FromText for Cidr {
+    const FORM: &'static str = r#"a range of addresses such as "10.0.0.0/8", "fd00::/8" or "192.0.2.1""#;
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::parse(text)
     }
 }
 

@@ -2,14 +2,18 @@
 
 mod access;
 mod events;
+mod hooks;
 mod live;
 mod metrics;
 mod problem;
 mod switch;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
 };
 
 use axum::{
@@ -39,6 +43,7 @@ pub struct Http {
     events: EventBus,
     panics: Arc<AtomicU64>,
     ready: Arc<AtomicBool>,
+    started: SystemTime,
     cancel: CancellationToken,
 }
 
@@ -50,6 +55,7 @@ impl Http {
             events: shared.events.clone(),
             panics: Arc::clone(&shared.panics),
             ready: Arc::new(AtomicBool::new(false)),
+            started: SystemTime::now(),
             cancel,
         }
     }
@@ -57,6 +63,12 @@ impl Http {
     /// What `/readyz` answers from now on.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
+    }
+
+    /// The relays that there are, each time it is called.
+    pub fn relays(&self) -> impl Fn() -> Vec<(String, RelayHandle)> + use<> {
+        let relays = Arc::clone(&self.relays);
+        move || relays.to_vec()
     }
 
     /// Serves until cancelled.
@@ -82,6 +94,7 @@ impl Http {
             .route("/api/v1/events", get(events::events))
             .route("/metrics", get(metrics::metrics))
             .route("/live/{file}", get(live::live))
+            .merge(hooks::routes())
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")

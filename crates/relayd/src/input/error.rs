@@ -5,7 +5,8 @@ use std::{error::Error as _, io, time::Duration};
 use relay::Reason;
 use thiserror::Error;
 
-use crate::status::LastError;
+use super::guard::refused;
+use crate::{egress::EgressError, status::LastError};
 
 /// An input's trouble. URLs are taken out of every message: their queries are secrets.
 #[derive(Debug, Error)]
@@ -13,6 +14,9 @@ pub(super) enum InputError {
     /// The HTTP client failed.
     #[error("{}", root_cause(.0))]
     Http(#[source] reqwest::Error),
+    /// The egress policy has refused an address or a file.
+    #[error(transparent)]
+    Egress(EgressError),
     /// An HTTP status other than 200.
     #[error("HTTP status {0}")]
     Status(u16),
@@ -57,11 +61,16 @@ pub(super) enum InputError {
 }
 
 impl InputError {
+    /// Of a request that failed before its response came.
+    pub(super) fn of_request(error: reqwest::Error) -> Self {
+        refused(&error).map_or_else(|| Self::Http(error.without_url()), Self::Egress)
+    }
+
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Http(error) => http_reason(error),
             Self::Status(_) => Reason::HttpStatus,
-            Self::NoResponse(_) | Self::Broken(_) | Self::File { .. } => Reason::Connect,
+            Self::NoResponse(_) | Self::Broken(_) | Self::File { .. } | Self::Egress(_) => Reason::Connect,
             Self::Silent(_) => Reason::NoBytes,
             Self::WebPage(_) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,

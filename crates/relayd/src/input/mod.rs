@@ -1,6 +1,7 @@
 //! Input tasks: bytes to tags, one task per input.
 
 mod error;
+mod guard;
 mod pull;
 mod push;
 mod stream;
@@ -19,6 +20,7 @@ use self::error::InputError;
 pub use self::push::{Admission, Publisher, PushKeys};
 use crate::{
     config::{InputConfig, InputSource},
+    egress::Egress,
     status::LastError,
     throttle::Throttle,
 };
@@ -112,17 +114,19 @@ pub async fn run(
     let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
     // `Gone` is the ordinary end.
     let _ = match config.source {
-        InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,
+        InputSource::Pull(pull) => pull::run(pull, &shared, link).await,
         InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
-        InputSource::Vod(vod) => vod::run(vod, &shared.tls, link).await,
+        InputSource::Vod(vod) => vod::run(vod, &shared, link).await,
     };
 }
 
-/// What the inputs of all relays share.
+/// What the inputs of a relay share, and but for `egress` those of all relays.
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// For https.
     pub tls: Arc<rustls::ClientConfig>,
     /// The keys that publishers may use.
     pub push_keys: PushKeys,
+    /// What may be reached. Each relay puts in its own.
+    pub egress: Egress,
 }

@@ -13,15 +13,15 @@ use reqwest::{
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Command, Gone, Link, error::InputError, stream::FlvStream};
+use super::{Command, Gone, Link, Shared, error::InputError, guard, stream::FlvStream};
 use crate::config::PullConfig;
 
 /// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
-pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: PullConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let error = read_once(&config, tls, &mut link, &mut backoff).await?;
+        let error = read_once(&config, shared, &mut link, &mut backoff).await?;
         let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
         link.lost(&error, Some(wait)).await?;
         link.pause(wait).await?;
@@ -31,12 +31,12 @@ pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut
 /// One connection, from request to end. The answer says why it ended.
 async fn read_once(
     config: &PullConfig,
-    tls: &Arc<rustls::ClientConfig>,
+    shared: &Shared,
     link: &mut Link,
     backoff: &mut Backoff,
 ) -> Result<InputError, Gone> {
     let opened = tokio::select! {
-        opened = open(config, tls) => opened,
+        opened = open(config, shared) => opened,
         command = link.commands.recv() => match command {
             Some(Command::Restart(reason)) => Err(InputError::Restarted(reason)),
             Some(Command::Play) => Err(InputError::Restarted(relay::Reason::Manual)),
@@ -91,13 +91,14 @@ async fn read_body(
 }
 
 /// Asks for the stream; returns once the response's headers are there and promise FLV.
-pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Response, InputError> {
-    let client = client(config, tls).map_err(InputError::Http)?;
+pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Response, InputError> {
+    guard::check(&shared.egress, config.url.expose()).map_err(InputError::Egress)?;
+    let client = client(config, shared).map_err(InputError::Http)?;
     let request = client.get(config.url.expose()).send();
     let response = timeout(config.connect_timeout, request)
         .await
         .map_err(|_| InputError::NoResponse(config.connect_timeout))?
-        .map_err(|error| InputError::Http(error.without_url()))?;
+        .map_err(InputError::of_request)?;
     if response.status() != StatusCode::OK {
         return Err(InputError::Status(response.status().as_u16()));
     }
@@ -109,7 +110,7 @@ pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -
 }
 
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
-fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Result<Client> {
+fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         // The configuration has checked both.
@@ -121,11 +122,12 @@ fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Resu
         }
     }
     Client::builder()
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&shared.tls))
         .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
-        .redirect(Policy::limited(MAX_REDIRECTS))
+        .redirect(guard::redirects(&shared.egress, Policy::limited(MAX_REDIRECTS)))
+        .dns_resolver(Arc::new(guard::Resolver(shared.egress.clone())))
         .referer(false)
         .retry(reqwest::retry::never())
         .no_proxy()

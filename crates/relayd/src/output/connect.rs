@@ -12,14 +12,18 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{error::OutputError, stream::Stream};
-use crate::config::OutputConfig;
+use crate::{config::OutputConfig, egress::Egress};
 
 /// Resolves, connects and, for RTMPS, shakes hands, within `connect_timeout` all told.
-pub(super) async fn connect(output: &OutputConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Stream, OutputError> {
+pub(super) async fn connect(
+    output: &OutputConfig,
+    tls: &Arc<rustls::ClientConfig>,
+    egress: &Egress,
+) -> Result<Stream, OutputError> {
     let timeout = output.connect_timeout;
     let deadline = Instant::now() + timeout;
     let attempt = async {
-        let tcp = connect_tcp(&output.target, output, deadline).await?;
+        let tcp = connect_tcp(&output.target, output, egress, deadline).await?;
         tune(&tcp, output.write_timeout);
         match output.target.scheme {
             Scheme::Rtmp => Ok(Stream::Plain(tcp)),
@@ -36,9 +40,15 @@ pub(super) async fn connect(output: &OutputConfig, tls: &Arc<rustls::ClientConfi
 
 /// Resolves at each attempt (platforms move their ingests) and takes the first address that answers. Each address gets
 /// its share of the time that is left: one that swallows everything leaves the next its chance.
-async fn connect_tcp(target: &Target, output: &OutputConfig, deadline: Instant) -> Result<TcpStream, OutputError> {
+async fn connect_tcp(
+    target: &Target,
+    output: &OutputConfig,
+    egress: &Egress,
+    deadline: Instant,
+) -> Result<TcpStream, OutputError> {
     let host = target.host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<_> = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?.collect();
+    let found = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?.collect();
+    let addresses = egress.pass(found).map_err(OutputError::Egress)?;
     let mut last = OutputError::NoAddress;
     for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
         let now = Instant::now();

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use rtmp::publish::{PublishError, Retry};
 use thiserror::Error;
 
-use crate::status::LastError;
+use crate::{egress::EgressError, status::LastError};
 
 /// An output's trouble. No variant carries the stream key.
 #[derive(Debug, Error)]
@@ -16,6 +16,9 @@ pub(super) enum OutputError {
     /// The name resolves to nothing.
     #[error("the server's name has no address")]
     NoAddress,
+    /// The egress policy refuses every address of the name.
+    #[error(transparent)]
+    Egress(EgressError),
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
@@ -58,6 +61,7 @@ impl OutputError {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Dns(_) | Self::NoAddress => "dns",
+            Self::Egress(_) => "egress",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout(_) | Self::NoAnswer { .. } => "timeout",
             Self::ServerName | Self::Tls(_) => "tls",
@@ -72,7 +76,7 @@ impl OutputError {
     pub(super) fn retry(&self) -> Retry {
         match self {
             Self::Rtmp(error) => error.retry(),
-            Self::ServerName => Retry::Never,
+            Self::ServerName | Self::Egress(_) => Retry::Never,
             _ => Retry::Normal,
         }
     }

@@ -11,6 +11,7 @@ use std::{
 use relay::EventKind;
 
 use crate::{
+    config::OutputConfig,
     events::{Happened, Ledger},
     status::{LastError, OutputStatus, millis},
 };
@@ -163,13 +164,13 @@ impl OutputMeter {
     }
 
     /// The status of the output that this meter belongs to.
-    pub fn status(&self, id: &str, name: &str, url: String, now: Instant) -> OutputStatus {
+    pub fn status(&self, output: &OutputConfig, now: Instant) -> OutputStatus {
         let shown = self.shown().clone();
         OutputStatus {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            origin: "file",
-            url,
+            id: output.id.clone(),
+            name: output.name.clone(),
+            origin: output.origin.name(),
+            url: output.target.to_string(),
             state: shown.state.name(),
             tags: self.tags.load(Relaxed),
             bytes: self.bytes.load(Relaxed),

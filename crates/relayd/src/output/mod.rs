@@ -28,6 +28,7 @@ pub use self::{
 };
 use crate::{
     config::OutputConfig,
+    egress::Egress,
     fanout::{Fanout, Head},
     lanes::Lane,
 };
@@ -48,6 +49,8 @@ pub struct Output {
     pub meter: Arc<OutputMeter>,
     /// Its TLS configuration, shared by all outputs that trust the same roots.
     pub tls: Arc<rustls::ClientConfig>,
+    /// What it may connect to.
+    pub egress: Egress,
     /// Ends it in good order.
     pub cancel: CancellationToken,
 }
@@ -88,7 +91,7 @@ impl Output {
 
     async fn session(&self, programme: u64, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
         let stream = tokio::select! {
-            stream = connect(&self.config, &self.tls) => stream?,
+            stream = connect(&self.config, &self.tls, &self.egress) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
         let on_live = || {

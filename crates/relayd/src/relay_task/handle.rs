@@ -16,6 +16,21 @@ pub enum Request {
     Status(oneshot::Sender<RelayStatus>),
     /// Another input is to feed. Answers with the status, or with nothing when there is no such input.
     Switch(String, oneshot::Sender<Option<RelayStatus>>),
+    /// A sign of life.
+    Ping(oneshot::Sender<()>),
+    /// To be stuck for ever, as in a deadlock. Tests ask for it.
+    Wedge,
+}
+
+/// Whether a relay's task is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vital {
+    /// It answers.
+    Alive,
+    /// It has ended.
+    Gone,
+    /// It is there and does not answer.
+    Silent,
 }
 
 /// The way to a relay's task.
@@ -38,6 +53,22 @@ impl RelayHandle {
     /// not answer.
     pub async fn switch(&self, input: String) -> Option<Option<RelayStatus>> {
         self.ask(|reply| Request::Switch(input, reply)).await
+    }
+
+    /// Asks the task for a sign of life, for as long as `limit`.
+    pub async fn vital(&self, limit: Duration) -> Vital {
+        let (reply, answer) = oneshot::channel();
+        let ask = async { self.requests.send(Request::Ping(reply)).await.is_ok() && answer.await.is_ok() };
+        match timeout(limit, ask).await {
+            Ok(true) => Vital::Alive,
+            Ok(false) => Vital::Gone,
+            Err(_) => Vital::Silent,
+        }
+    }
+
+    /// Lets the task be stuck for ever. For tests.
+    pub async fn wedge(&self) {
+        let _ = self.requests.send(Request::Wedge).await;
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {

@@ -17,6 +17,13 @@ impl RelayTask {
         match request {
             Request::Status(reply) => drop(reply.send(self.status(Instant::now()))),
             Request::Switch(input, reply) => drop(reply.send(self.switch(&input))),
+            Request::Ping(reply) => drop(reply.send(())),
+            // The worker's other tasks are moved to another thread first: this one alone is stuck.
+            Request::Wedge => tokio::task::block_in_place(|| {
+                loop {
+                    std::thread::park();
+                }
+            }),
         }
     }
 
@@ -79,7 +86,7 @@ impl RelayTask {
         RelayStatus {
             name: config.name.clone(),
             title: config.title.clone(),
-            origin: "file",
+            origin: config.origin.name(),
             state,
             selected_input: name_of(failover.map_or(0, Failover::selected)),
             active_input: failover.and_then(Failover::active).and_then(name_of),
@@ -91,9 +98,7 @@ impl RelayTask {
             log_span,
             timeline_ms: failover.map_or(0, Failover::timeline_ms),
             inputs: (0..config.inputs.len()).map(|input| self.input_status(input, now)).collect(),
-            outputs: outputs
-                .map(|(output, meter)| meter.status(&output.id, &output.name, output.target.to_string(), now))
-                .collect(),
+            outputs: outputs.map(|(output, meter)| meter.status(output, now)).collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use flv::amf0::Value;
@@ -13,6 +14,8 @@ use crate::encode::{Id, Track};
 /// One connection, from its beginning.
 #[derive(Clone, Default)]
 pub struct Record {
+    /// Where the publisher connected from.
+    pub peer: Option<SocketAddr>,
     /// `app` of connect.
     pub app: String,
     /// `tcUrl` of connect.

@@ -14,7 +14,7 @@ use super::checks::{HOUR, MS, TICK, take};
 use crate::config::raw::RawOutput;
 use crate::config::source::variable;
 use crate::config::units::{Size, Text};
-use crate::config::{CONNECT_TIMEOUT, OutputConfig, OutputTls};
+use crate::config::{CONNECT_TIMEOUT, Origin, OutputConfig, OutputTls};
 
 impl Resolver<'_> {
     /// `None` when it has a problem that leaves it without a target.
@@ -40,6 +40,7 @@ impl Resolver<'_> {
         Some(OutputConfig {
             id: self.label(raw.id),
             name: self.free_text(raw.name),
+            origin: Origin::File,
             enabled,
             policy,
             connect_timeout: self.within(raw.connect_timeout, CONNECT_TIMEOUT, TICK..=HOUR),
