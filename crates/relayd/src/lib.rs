@@ -15,5 +15,6 @@ pub mod output;
 pub mod relay_task;
 pub mod secret;
 pub mod status;
+pub mod stream;
 mod throttle;
 pub mod tls;

@@ -26,6 +26,7 @@ use crate::{
     config::{InputSource, OutputConfig, RelayConfig},
     events::{EventBus, Ledger},
     fanout::Fanout,
+    ingest::Census,
     input::{self, Command, InputMeter, Reports},
     output::{Output, OutputMeter, OutputState},
     status::RelayStatus,
@@ -44,6 +45,8 @@ pub struct Shared {
     pub panics: Arc<AtomicU64>,
     /// Where events are told.
     pub events: EventBus,
+    /// Who is connected to the ingest, for those who count.
+    pub census: Arc<Census>,
     /// Where `/live/` is served, for the message that says how to watch.
     pub watch_at: Option<String>,
 }
@@ -183,7 +186,8 @@ impl RelayTask {
             (input.name.clone(), kind)
         });
         let (config, now) = (&self.config, Instant::now());
-        let failover = Failover::new(config.failover.clone(), &config.timeline, config.log, kinds, now);
+        let failover = Failover::new(config.failover.clone(), &config.timeline, config.log, kinds, now)
+            .with_metadata_limits(self.shared.inputs.limits.metadata());
         let (reports, incoming) = mpsc::channel(REPORTS);
         self.running = Some(Running {
             failover,

@@ -7,6 +7,7 @@ mod stream;
 mod vod;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,9 +17,9 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use self::error::InputError;
-pub use self::push::{Admission, Publisher, PushKeys};
 use crate::{
-    config::{InputConfig, InputSource},
+    config::{InputConfig, InputSource, LimitsConfig},
+    ingest::PushKeys,
     status::LastError,
     throttle::Throttle,
 };
@@ -45,12 +46,23 @@ pub enum Command {
 #[derive(Debug, Default)]
 pub struct InputMeter {
     last_error: Mutex<Option<LastError>>,
+    lost: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl InputMeter {
     /// Something went wrong.
     pub fn failed(&self, error: LastError) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// A connection ended, or did not come about, for this reason.
+    fn lost(&self, reason: Reason) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner).entry(reason.name()).or_default() += 1;
+    }
+
+    /// How often it was lost, by reason.
+    pub fn lost_by_reason(&self) -> Vec<(&'static str, u64)> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(reason, count)| (*reason, *count)).collect()
     }
 
     /// The last thing that went wrong.
@@ -76,6 +88,7 @@ impl Link {
             warn!(reason = reason.name(), %error, ?retry_in, suppressed, "the input was lost");
         }
         self.meter.failed(error.to_last_error());
+        self.meter.lost(reason);
         self.report(vec![Report::Lost { reason }]).await
     }
 
@@ -112,9 +125,9 @@ pub async fn run(
     let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
     // `Gone` is the ordinary end.
     let _ = match config.source {
-        InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,
+        InputSource::Pull(pull) => pull::run(pull, &shared, link).await,
         InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
-        InputSource::Vod(vod) => vod::run(vod, &shared.tls, link).await,
+        InputSource::Vod(vod) => vod::run(vod, &shared, link).await,
     };
 }
 
@@ -125,4 +138,6 @@ pub struct Shared {
     pub tls: Arc<rustls::ClientConfig>,
     /// The keys that publishers may use.
     pub push_keys: PushKeys,
+    /// What sources may take.
+    pub limits: Arc<LimitsConfig>,
 }

@@ -1,6 +1,6 @@
 //! `pull` inputs: HTTP-FLV.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -13,15 +13,15 @@ use reqwest::{
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Command, Gone, Link, error::InputError, stream::FlvStream};
-use crate::config::PullConfig;
+use super::{Command, Gone, Link, Shared, error::InputError, stream::FlvStream};
+use crate::config::{LimitsConfig, PullConfig};
 
 /// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
-pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: PullConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let error = read_once(&config, tls, &mut link, &mut backoff).await?;
+        let error = read_once(&config, shared, &mut link, &mut backoff).await?;
         let wait = backoff.failed(Instant::now(), fastrand::f64()).unwrap_or(config.retry.max);
         link.lost(&error, Some(wait)).await?;
         link.pause(wait).await?;
@@ -31,12 +31,12 @@ pub(super) async fn run(config: PullConfig, tls: &Arc<rustls::ClientConfig>, mut
 /// One connection, from request to end. The answer says why it ended.
 async fn read_once(
     config: &PullConfig,
-    tls: &Arc<rustls::ClientConfig>,
+    shared: &Shared,
     link: &mut Link,
     backoff: &mut Backoff,
 ) -> Result<InputError, Gone> {
     let opened = tokio::select! {
-        opened = open(config, tls) => opened,
+        opened = open(config, shared) => opened,
         command = link.commands.recv() => match command {
             Some(Command::Restart(reason)) => Err(InputError::Restarted(reason)),
             Some(Command::Play) => Err(InputError::Restarted(relay::Reason::Manual)),
@@ -50,18 +50,18 @@ async fn read_once(
     info!(url = %config.url, "connected");
     link.report(vec![Report::Connected]).await?;
     let body = response.bytes_stream();
-    read_body(body, config.max_tag_size, link, || backoff.succeeded(Instant::now())).await
+    let flv = FlvStream::new(config.max_tag_size, &shared.limits);
+    read_body(body, flv, link, || backoff.succeeded(Instant::now())).await
 }
 
 /// Reads a body to its end. `on_media` is called when the first tag has come.
 async fn read_body(
     body: impl Stream<Item = reqwest::Result<Bytes>>,
-    max_tag_size: u32,
+    mut flv: FlvStream,
     link: &mut Link,
     on_media: impl FnOnce(),
 ) -> Result<InputError, Gone> {
     let mut body = std::pin::pin!(body);
-    let mut flv = FlvStream::new(max_tag_size);
     let mut on_media = Some(on_media);
     loop {
         let piece = tokio::select! {
@@ -91,13 +91,14 @@ async fn read_body(
 }
 
 /// Asks for the stream; returns once the response's headers are there and promise FLV.
-pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Response, InputError> {
-    let client = client(config, tls).map_err(InputError::Http)?;
+pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Response, InputError> {
+    let client = client(config, shared).map_err(InputError::Http)?;
     let request = client.get(config.url.expose()).send();
     let response = timeout(config.connect_timeout, request)
         .await
         .map_err(|_| InputError::NoResponse(config.connect_timeout))?
         .map_err(|error| InputError::Http(error.without_url()))?;
+    check_head(response.headers(), &shared.limits)?;
     if response.status() != StatusCode::OK {
         return Err(InputError::Status(response.status().as_u16()));
     }
@@ -108,8 +109,21 @@ pub(super) async fn open(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -
     Ok(response)
 }
 
+/// The HTTP client takes no more than 100 fields and 400 KiB in the first place; this is about less.
+fn check_head(headers: &HeaderMap, limits: &LimitsConfig) -> Result<(), InputError> {
+    // Name, colon, space, value, line end.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > limits.http_headers {
+        return Err(InputError::HeaderFields { count: headers.len(), max: limits.http_headers });
+    }
+    if bytes > limits.http_head {
+        return Err(InputError::HeaderBytes { bytes, max: limits.http_head });
+    }
+    Ok(())
+}
+
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
-fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Result<Client> {
+fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         // The configuration has checked both.
@@ -121,11 +135,11 @@ fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Resu
         }
     }
     Client::builder()
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&shared.tls))
         .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
-        .redirect(Policy::limited(MAX_REDIRECTS))
+        .redirect(Policy::limited(shared.limits.redirects))
         .referer(false)
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -134,6 +148,3 @@ fn client(config: &PullConfig, tls: &Arc<rustls::ClientConfig>) -> reqwest::Resu
         .tcp_nodelay(true)
         .build()
 }
-
-/// CDNs redirect once or twice; more is a loop.
-const MAX_REDIRECTS: usize = 5;

@@ -1,6 +1,6 @@
 //! `vod` inputs: lists of FLV files, played in real time.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use flv::{Class, Kind, Tag};
@@ -13,20 +13,20 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Command, Gone, Link, error::InputError, pull, stream::FlvStream};
+use super::{Command, Gone, Link, Shared, error::InputError, pull, stream::FlvStream};
 use crate::config::{Loops, PullConfig, VodConfig, VodItem};
 
 /// Validates the list, waits for its turn, plays it, and begins anew when it is told to.
-pub(super) async fn run(config: VodConfig, tls: &Arc<rustls::ClientConfig>, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: VodConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let Some(validated) = unless_told(&mut link, validate(&config, tls)).await? else { continue };
+        let Some(validated) = unless_told(&mut link, validate(&config, shared)).await? else { continue };
         let ended = match validated {
             Ok(()) => {
                 link.report(vec![Report::Ready]).await?;
                 wait_for_turn(&mut link).await?;
-                Player::new(&config).play(tls, &mut link, &mut backoff).await?
+                Player::new(&config).play(shared, &mut link, &mut backoff).await?
             }
             Err(error) => Ended::Failed(error),
         };
@@ -99,7 +99,7 @@ impl<'a> Player<'a> {
 
     async fn play(
         mut self,
-        tls: &Arc<rustls::ClientConfig>,
+        shared: &Shared,
         link: &mut Link,
         backoff: &mut Backoff,
     ) -> Result<Ended, Gone> {
@@ -111,7 +111,7 @@ impl<'a> Player<'a> {
             let mut played = 0;
             for item in &self.config.items {
                 info!(%item, round, "plays");
-                match self.play_item(item, tls, link).await? {
+                match self.play_item(item, shared, link).await? {
                     Item::Played => played += 1,
                     Item::Restarted => return Ok(Ended::Restarted),
                     Item::Failed(error) => {
@@ -141,15 +141,15 @@ impl<'a> Player<'a> {
     async fn play_item(
         &mut self,
         item: &VodItem,
-        tls: &Arc<rustls::ClientConfig>,
+        shared: &Shared,
         link: &mut Link,
     ) -> Result<Item, Gone> {
-        let mut body = match unless_told(link, open(item, self.config, tls)).await? {
+        let mut body = match unless_told(link, open(item, self.config, shared)).await? {
             Some(Ok(body)) => body,
             Some(Err(error)) => return Ok(Item::Failed(error)),
             None => return Ok(Item::Restarted),
         };
-        let mut flv = FlvStream::new(self.config.max_tag_size);
+        let mut flv = FlvStream::new(self.config.max_tag_size, &shared.limits);
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
@@ -276,10 +276,10 @@ impl fmt::Display for VodItem {
 }
 
 /// Opens the first item that can be opened and sees whether it is FLV.
-async fn validate(config: &VodConfig, tls: &Arc<rustls::ClientConfig>) -> Result<(), InputError> {
+async fn validate(config: &VodConfig, shared: &Shared) -> Result<(), InputError> {
     let mut failure = None;
     for item in &config.items {
-        match first_tag(item, config, tls).await {
+        match first_tag(item, config, shared).await {
             Ok(()) => return Ok(()),
             Err(error) => failure = Some(error),
         }
@@ -287,9 +287,9 @@ async fn validate(config: &VodConfig, tls: &Arc<rustls::ClientConfig>) -> Result
     Err(failure.unwrap_or(InputError::Eof(0)))
 }
 
-async fn first_tag(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientConfig>) -> Result<(), InputError> {
-    let mut body = open(item, config, tls).await?;
-    let mut flv = FlvStream::new(config.max_tag_size);
+async fn first_tag(item: &VodItem, config: &VodConfig, shared: &Shared) -> Result<(), InputError> {
+    let mut body = open(item, config, shared).await?;
+    let mut flv = FlvStream::new(config.max_tag_size, &shared.limits);
     let mut reports = Vec::new();
     loop {
         match next_piece(&mut body).await {
@@ -309,7 +309,7 @@ async fn next_piece(body: &mut Body) -> Option<Result<Bytes, InputError>> {
 
 type Body = BoxStream<'static, Result<Bytes, InputError>>;
 
-async fn open(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientConfig>) -> Result<Body, InputError> {
+async fn open(item: &VodItem, config: &VodConfig, shared: &Shared) -> Result<Body, InputError> {
     match item {
         VodItem::File(path) => {
             let name = path.display().to_string();
@@ -324,7 +324,7 @@ async fn open(item: &VodItem, config: &VodConfig, tls: &Arc<rustls::ClientConfig
                 max_tag_size: config.max_tag_size,
                 retry: config.retry,
             };
-            let response = pull::open(&pull, tls).await?;
+            let response = pull::open(&pull, shared).await?;
             Ok(response
                 .bytes_stream()
                 .map(|piece| piece.map_err(|error| InputError::Http(error.without_url())))

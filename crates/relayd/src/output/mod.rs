@@ -4,7 +4,6 @@ mod connect;
 mod error;
 mod meter;
 mod session;
-mod stream;
 mod wire;
 
 use std::{

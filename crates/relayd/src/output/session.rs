@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     OutputMeter, OutputState,
     error::OutputError,
-    stream::Stream,
     wire::{Moved, Wire},
 };
 use crate::{
     config::OutputConfig,
     fanout::{Fanout, Head},
+    stream::Stream,
 };
 
 /// Why a session ended in good order.

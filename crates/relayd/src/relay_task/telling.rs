@@ -129,6 +129,7 @@ impl RelayTask {
                 ("unstarted", counters.unstarted_tags),
                 ("passed_over", counters.passed_over_tags),
             ],
+            lost_by_reason: self.input_meters[input].lost_by_reason(),
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
             dts_faults: it.map(|it| it.faults().into()).unwrap_or_default(),
