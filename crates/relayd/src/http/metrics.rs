@@ -86,7 +86,7 @@ impl Families {
         };
         let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked and were started again.")?;
         registry.register(Box::new(panics.clone()))?;
-        let ingest_total = IntCounter::new("relayd_ingest_connections_total", "Connections to the ingest.")?;
+        let ingest_total = IntCounter::new("relayd_ingest_accepted_total", "Connections that came to the ingest.")?;
         registry.register(Box::new(ingest_total.clone()))?;
         let (input, output) = (["relay", "input"], ["relay", "output"]);
         let by_kind = ["relay", "input", "kind"];
