@@ -5,9 +5,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use relayd::config::{Config, NetworkConfig, Origin as MadeBy};
+use relayd::config::{Config, LimitsConfig, NetworkConfig, Origin as MadeBy};
 use relayd::egress::{Cidr, Egress, EgressPolicy};
 use relayd::events::EventBus;
+use relayd::ingest::{Census, PushKeys};
 use relayd::input;
 use relayd::lanes::Lanes;
 use relayd::relay_task::{RelayHandle, RelayTask, Shared};
@@ -42,14 +43,17 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
     let network = NetworkConfig { allow, vod_dir: vod_dir.map(|folder| folder.path().to_owned()) };
     let (tls, cancel) = (TlsConfigs::load(), CancellationToken::new());
     let egress = Arc::new(EgressPolicy::new(&network, true));
+    let limits = Arc::new(LimitsConfig::default());
     let shared = Shared {
         inputs: input::Shared {
             tls: tls.native(),
-            push_keys: input::PushKeys::default(),
+            push_keys: PushKeys::default(),
+            limits: Arc::clone(&limits),
             egress: Egress::Limited(Arc::clone(&egress)),
         },
         egress,
         tls,
+        census: Arc::new(Census::new(&limits)),
         lanes: Lanes::start().unwrap(),
         panics: Arc::default(),
         events: EventBus::default(),

@@ -4,7 +4,7 @@
 //! | module | behaviour |
 //! |---|---|
 //! | `outputs` | a pulled stream arrives whole; a platform that dies and returns disturbs no other |
-//! | `push` | a published stream arrives whole |
+//! | `push` | a published stream arrives whole, over RTMP and RTMPS |
 //! | `failover` | a backup of another encode takes over within one publish session |
 //! | `twins` | one encode served twice: a killed or frozen primary costs no packet |
 //! | `vod` | a looped file is one endless stream |

@@ -27,7 +27,12 @@ pub(crate) fn pull(name: &str, url: &str, more: &str) -> String {
 
 /// A push input.
 pub(crate) fn push(name: &str, key: &str) -> String {
-    format!("[[relay.input]]\nname = \"{name}\"\ntype = \"push\"\nkey = \"{key}\"\n")
+    push_with(name, key, "")
+}
+
+/// A push input with further keys, one per line.
+pub(crate) fn push_with(name: &str, key: &str, more: &str) -> String {
+    format!("[[relay.input]]\nname = \"{name}\"\ntype = \"push\"\nkey = \"{key}\"\n{more}\n")
 }
 
 /// A vod input.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flv::Tag;
+use flv::{Tag, amf0};
 
 use crate::{
     alignment::{LastBodies, Marks},
@@ -92,6 +92,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Failover {
     policy: FailoverPolicy,
+    /// What onMetaData may hold.
+    metadata: amf0::Limits,
     inputs: Vec<Input>,
     selected: usize,
     /// The operator asked for `selected` and it does not feed yet.
@@ -163,6 +165,7 @@ impl Failover {
             inputs.into_iter().map(|(name, kind)| Input::new(name, kind, timeline.clone(), ring, now)).collect();
         let mut failover = Self {
             policy,
+            metadata: amf0::Limits::default(),
             inputs,
             selected: 0,
             switch_pending: false,
@@ -184,6 +187,13 @@ impl Failover {
         };
         failover.want_inputs();
         failover
+    }
+
+    /// With other limits for onMetaData than the default ones; what exceeds them is dropped and counted.
+    #[must_use]
+    pub fn with_metadata_limits(mut self, limits: amf0::Limits) -> Self {
+        self.metadata = limits;
+        self
     }
 
     /// Takes in what an input's task reports.
@@ -213,7 +223,7 @@ impl Failover {
             Report::Tag(tag) => {
                 // A task that has been told to begin anew may still have tags on the way.
                 if it.link == Link::Up
-                    && let Some(fault) = it.observe(tag, now)
+                    && let Some(fault) = it.observe(tag, &self.metadata, now)
                 {
                     self.record_fault(input, fault);
                 }

@@ -197,7 +197,7 @@ impl Input {
     }
 
     /// Takes a tag in; media lands in the ring. Returns a fault to be told.
-    pub(crate) fn observe(&mut self, tag: Tag, now: Instant) -> Option<Fault> {
+    pub(crate) fn observe(&mut self, tag: Tag, metadata: &amf0::Limits, now: Instant) -> Option<Fault> {
         let class = tag.class();
         self.health.tag(now);
         match tag.kind {
@@ -209,7 +209,7 @@ impl Input {
             Class::Empty => self.counters.empty_tags += 1,
             Class::Script => self.counters.dropped_scripts += 1,
             // A body that some platform's parser would choke on is not handed on.
-            Class::Metadata if amf0::scan(&tag.body, &amf0::Limits::default()).is_err() => {
+            Class::Metadata if amf0::scan(&tag.body, metadata).is_err() => {
                 self.counters.dropped_scripts += 1;
             }
             Class::Metadata | Class::VideoHeader | Class::AudioHeader => {

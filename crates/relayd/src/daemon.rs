@@ -16,8 +16,8 @@ use crate::{
     egress::{Egress, EgressPolicy},
     events::EventBus,
     http::Http,
-    ingest,
-    input::{self, PushKeys},
+    ingest::{self, Census, Door, IngestTls, PushKeys},
+    input,
     lanes::Lanes,
     relay_task::{RelayTask, Shared},
     systemd,
@@ -46,28 +46,41 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
         Some(ingest) => Some(bind(ingest.listen, "ingest.listen").await?),
         None => None,
     };
+    let tls_publishers = match config.ingest.as_ref().and_then(|ingest| ingest.tls.as_ref()) {
+        Some(tls) => Some((bind(tls.listen, "ingest.tls_listen").await?, IngestTls::load(tls)?)),
+        None => None,
+    };
 
     let (cancel, viewers) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let tls = TlsConfigs::load();
-    let push_keys = PushKeys::default();
     let egress = Arc::new(EgressPolicy::of(&config));
+    let limits = Arc::new(config.limits.clone());
+    let census = Arc::new(Census::new(&limits));
+    let door = Door { census: Arc::clone(&census), keys: PushKeys::default(), limits: Arc::clone(&limits) };
     let shared = Shared {
         inputs: input::Shared {
             tls: tls.native(),
-            push_keys: push_keys.clone(),
+            push_keys: door.keys.clone(),
             egress: Egress::Limited(Arc::clone(&egress)),
+            limits,
         },
         egress,
         tls,
         lanes: Lanes::start().context("threads")?,
         panics: Arc::default(),
         events: EventBus::default(),
+        census,
         watch_at: admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()).map(|at| format!("http://{at}")),
     };
     if let Some(listener) = publishers {
         info!(listen = %listener.local_addr()?, "RTMP ingest");
-        tasks.spawn(ingest::listen(listener, push_keys, cancel.clone()));
+        tasks.spawn(ingest::listen(listener, None, door.clone(), cancel.clone()));
+    }
+    let ingest_tls = tls_publishers.as_ref().map(|(_, tls)| tls.clone());
+    if let Some((listener, tls)) = tls_publishers {
+        info!(listen = %listener.local_addr()?, "RTMPS ingest");
+        tasks.spawn(ingest::listen(listener, Some(tls), door, cancel.clone()));
     }
     let mut relays = Vec::new();
     for relay in &config.relays {
@@ -87,7 +100,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ended> {
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), relays = config.relays.len(), "ready");
     systemd::ready();
 
-    signals.until_told_to_end(&config).await;
+    signals.until_told_to_end(&config, ingest_tls.as_ref()).await;
     info!("draining: outputs end their sessions");
     http.set_ready(false);
     systemd::stopping();
@@ -143,7 +156,7 @@ impl Signals {
         }
     }
 
-    async fn until_told_to_end(&mut self, config: &Config) {
+    async fn until_told_to_end(&mut self, config: &Config, ingest_tls: Option<&IngestTls>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -151,6 +164,7 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     systemd::reloading();
                     compare_with_file(config);
+                    ingest_tls.inspect(|tls| tls.reload());
                     systemd::ready();
                 }
             }

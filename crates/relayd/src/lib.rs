@@ -17,6 +17,7 @@ pub mod output;
 pub mod relay_task;
 pub mod secret;
 pub mod status;
+pub mod stream;
 pub mod systemd;
 mod throttle;
 pub mod tls;

@@ -27,6 +27,7 @@ use crate::{
     egress::{Egress, EgressPolicy},
     events::{EventBus, Ledger},
     fanout::Fanout,
+    ingest::Census,
     input::{self, Command, InputMeter, Reports},
     lanes::{Lane, Lanes, Seat},
     output::{Flushers, Output, OutputMeter, OutputState},
@@ -50,6 +51,8 @@ pub struct Shared {
     pub panics: Arc<AtomicU64>,
     /// Where events are told.
     pub events: EventBus,
+    /// Who is connected to the ingest, for those who count.
+    pub census: Arc<Census>,
     /// Where `/live/` is served, for the message that says how to watch.
     pub watch_at: Option<String>,
 }
@@ -199,7 +202,8 @@ impl RelayTask {
             (input.name.clone(), kind)
         });
         let (config, now) = (&self.config, Instant::now());
-        let failover = Failover::new(config.failover.clone(), &config.timeline, config.log, kinds, now);
+        let failover = Failover::new(config.failover.clone(), &config.timeline, config.log, kinds, now)
+            .with_metadata_limits(self.shared.inputs.limits.metadata());
         let (reports, incoming) = mpsc::channel(REPORTS);
         self.running = Some(Running {
             failover,

@@ -63,6 +63,9 @@ pub struct InputStatus {
     /// Tags received and not relayed, by cause.
     #[serde(skip)]
     pub dropped_by_cause: [(&'static str, u64); 5],
+    /// How often it was lost, by reason.
+    #[serde(skip)]
+    pub lost_by_reason: Vec<(&'static str, u64)>,
     /// Bytes received.
     pub bytes: u64,
     /// The usual distance of keyframes.

@@ -3,6 +3,7 @@
 mod aggregate;
 mod error;
 mod key;
+mod signature;
 
 use std::collections::VecDeque;
 
@@ -21,13 +22,16 @@ use crate::{
 
 pub use error::IngestError;
 pub use key::key_matches;
+pub use signature::{Signature, check_signature, tx_secret};
 
 /// What a publisher may send. Exceeding one is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IngestLimits {
-    /// Bytes of one message, once the publisher is accepted. Twice as much may be unfinished on all chunk streams.
+    /// Bytes of one message, once the publisher is accepted.
     pub max_message: usize,
-    /// Bytes of one message before that. Twice as much may be unfinished.
+    /// Bytes of all unfinished messages together, once the publisher is accepted. Their buffers may be twice as long.
+    pub max_partial: usize,
+    /// Bytes of one message before that, and of all unfinished ones together.
     pub max_unaccepted_message: usize,
     /// Chunk streams used in the life of the connection.
     pub max_chunk_streams: usize,
@@ -39,6 +43,7 @@ impl Default for IngestLimits {
     fn default() -> Self {
         Self {
             max_message: 8 << 20,
+            max_partial: 16 << 20,
             max_unaccepted_message: 64 << 10,
             max_chunk_streams: 64,
             amf: Limits { depth: 16, values: 1024, string: 64 << 10 },
@@ -47,9 +52,14 @@ impl Default for IngestLimits {
 }
 
 impl IngestLimits {
-    fn chunks(&self, max_message: usize) -> ChunkLimits {
-        let max_partial = max_message.saturating_mul(2);
-        ChunkLimits { max_message, max_chunk_streams: self.max_chunk_streams, max_partial }
+    fn accepted(&self) -> ChunkLimits {
+        let Self { max_message, max_partial, max_chunk_streams, .. } = *self;
+        ChunkLimits { max_message, max_chunk_streams, max_partial }
+    }
+
+    fn unaccepted(&self) -> ChunkLimits {
+        let Self { max_unaccepted_message: max_message, max_chunk_streams, .. } = *self;
+        ChunkLimits { max_message, max_chunk_streams, max_partial: max_message }
     }
 }
 
@@ -105,7 +115,7 @@ enum State {
 impl Ingest {
     /// A session with a peer that has just connected.
     pub fn new(limits: IngestLimits) -> Self {
-        let link = Link::server(limits.chunks(limits.max_unaccepted_message));
+        let link = Link::server(limits.unaccepted());
         Self { limits, link, state: State::Greeting, streams_created: 0, events: VecDeque::new(), failed: None }
     }
 
@@ -139,7 +149,7 @@ impl Ingest {
         let State::Waiting { stream_id } = self.state else {
             return;
         };
-        self.link.set_limits(self.limits.chunks(self.limits.max_message));
+        self.link.set_limits(self.limits.accepted());
         self.link.outbound.user_control(STREAM_BEGIN, stream_id.to_be_bytes());
         self.status(stream_id, "status", "NetStream.Publish.Start", "Started publishing");
         self.state = State::Live;
@@ -153,6 +163,11 @@ impl Ingest {
         };
         self.status(stream_id, "error", code, description);
         self.state = State::Over { unpublished: false };
+    }
+
+    /// Whether the handshake is finished.
+    pub fn is_greeted(&self) -> bool {
+        self.link.is_greeted()
     }
 
     /// Whether the publisher has said that it ends. A connection that closes before that was lost.

@@ -64,6 +64,10 @@ impl Link {
         self.reader.set_limits(limits);
     }
 
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.handshake.is_none()
+    }
+
     #[cfg(test)]
     pub(crate) fn bytes_read(&self) -> u64 {
         self.reader.bytes_read()

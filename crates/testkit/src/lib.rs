@@ -6,6 +6,7 @@
 //! | [`Origin`], [`Feed`] | an HTTP-FLV server and what one path of it serves, faults included |
 //! | [`Ingest`], [`Script`] | an RTMP server that records its publishers, and how it misbehaves |
 //! | [`Publisher`] | an encoder that publishes over RTMP |
+//! | [`Stranger`] | a client of an RTMP listener whose every byte is the test's |
 //! | [`Relayd`] | the daemon, as a child process |
 //! | [`NotifySocket`] | the service manager that the daemon reports to |
 //! | [`judge`] | what must hold for everything that an output received |
@@ -27,6 +28,7 @@ mod notify;
 mod origin;
 mod publisher;
 mod relayd;
+pub mod stranger;
 mod temp;
 
 pub use clock::Clock;
@@ -39,6 +41,7 @@ pub use publisher::{Publisher, PublisherError};
 pub use relayd::{Finished, Relayd, Setup};
 /// Signals to send to [`Relayd`].
 pub use rustix::process::Signal;
+pub use stranger::Stranger;
 pub use temp::TempDir;
 
 /// How long a test waits for a condition that holds within moments when all is well.

@@ -89,14 +89,15 @@ impl From<io::Error> for PublisherError {
     }
 }
 
-struct Connection {
+/// A connection that is led up to publishing.
+pub(crate) struct Connection {
     socket: TcpStream,
     session: Publish,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(target: Target) -> Result<(Self, u32), PublisherError> {
+    pub(crate) async fn open(target: Target) -> Result<(Self, u32), PublisherError> {
         let socket = TcpStream::connect((target.host.as_str(), target.port)).await?;
         let session = Publish::new(PublishConfig::new(target));
         let mut connection = Self { socket, session, buffer: vec![0; 4096] };
@@ -109,6 +110,10 @@ impl Connection {
             }
             connection.read().await?;
         }
+    }
+
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.socket
     }
 
     async fn play(

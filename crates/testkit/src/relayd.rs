@@ -182,6 +182,18 @@ impl Relayd {
         self.listener("RTMP ingest").unwrap_or_else(|| panic!("no ingest listener in the log:\n{}", self.stderr()))
     }
 
+    /// Where it takes publishers in over TLS; its configuration has `tls_listen`.
+    pub fn tls_ingest(&self) -> SocketAddr {
+        self.listener("RTMPS ingest").unwrap_or_else(|| panic!("no RTMPS listener in the log:\n{}", self.stderr()))
+    }
+
+    /// The value of a series of `/metrics`, such as `relayd_input_up{input="a",relay="r"}`; 0 while there is none.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics").await.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -59,11 +59,6 @@ fn dependencies() -> Result<()> {
     supply::check(&rules, &output.stdout)
 }
 
-/// The root of the workspace.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in <root>/crates/xtask")
-}
-
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.
 pub(crate) fn cargo(words: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use relay::{FailoverPolicy, Flush, LogPolicy, OnFault, OnFormatChange, OnLag, OutputPolicy, Rate, RetryPolicy};
 use relay::{Revert, Standby, TimelinePolicy};
+use rtmp::ingest::IngestLimits;
 
 use super::units::Size;
-use super::{Config, InputConfig, InputSource, LogFormat, Loops, OutputConfig, RelayConfig, Secret, VodItem};
+use super::{
+    Config, InputConfig, InputSource, LimitsConfig, LogFormat, Loops, OnDuplicate, OutputConfig, RelayConfig, Secret,
+    VodItem,
+};
 
 impl Config {
     /// Every resolved value, one per line under the table that it belongs to, in the file's order.
@@ -58,6 +62,10 @@ impl Config {
         if let Some(ingest) = &self.ingest {
             let mut table = Table::new("ingest".to_owned());
             table.fact("listen", ingest.listen);
+            let tls = ingest.tls.as_ref();
+            table.fact("tls_listen", tls.map_or_else(|| "none".to_owned(), |tls| tls.listen.to_string()));
+            table.fact("tls_cert", tls.map_or_else(|| "none".to_owned(), |tls| tls.cert.display().to_string()));
+            table.fact("tls_key", tls.map_or_else(|| "none".to_owned(), |tls| tls.key.display().to_string()));
             tables.push(table);
         }
         let mut table = Table::new("network".to_owned());
@@ -65,6 +73,7 @@ impl Config {
         let folder = self.network.vod_dir.as_ref().map(|folder| folder.display().to_string());
         table.fact("vod_dir", folder.unwrap_or_else(|| "none".to_owned()));
         tables.push(table);
+        tables.push(limits_table(&self.limits));
         for relay in &self.relays {
             tables.push(relay_table(relay));
             tables.extend(relay.inputs.iter().map(|input| input_table(&relay.name, input)));
@@ -130,6 +139,58 @@ impl Table {
         }
         changes
     }
+}
+
+fn limits_table(limits: &LimitsConfig) -> Table {
+    let LimitsConfig {
+        ingest_connections,
+        ingest_per_address,
+        ingest_unauthenticated,
+        handshake_timeout,
+        publish_timeout,
+        refusal_delay,
+        rtmp: IngestLimits { max_message, max_partial, max_unaccepted_message, max_chunk_streams, amf },
+        metadata_values,
+        redirects,
+        http_headers,
+        http_head,
+        resyncs,
+        resync_window,
+        admin_connections,
+        admin_headers,
+        admin_head,
+        admin_head_timeout,
+        admin_body,
+        viewers,
+    } = limits;
+    let size = |bytes: &usize| Size(*bytes as u64);
+    let mut table = Table::new("limits".to_owned());
+    table.fact("ingest_connections", ingest_connections);
+    table.fact("ingest_per_address", ingest_per_address);
+    table.fact("ingest_unauthenticated", ingest_unauthenticated);
+    table.duration("handshake_timeout", *handshake_timeout);
+    table.duration("publish_timeout", *publish_timeout);
+    table.duration("refusal_delay", *refusal_delay);
+    table.fact("unauthenticated_message_size", size(max_unaccepted_message));
+    table.fact("message_size", size(max_message));
+    table.fact("partial_bytes", size(max_partial));
+    table.fact("chunk_streams", max_chunk_streams);
+    table.fact("amf_depth", amf.depth);
+    table.fact("amf_values", amf.values);
+    table.fact("amf_string", size(&amf.string));
+    table.fact("metadata_values", metadata_values);
+    table.fact("redirects", redirects);
+    table.fact("http_headers", http_headers);
+    table.fact("http_head", size(http_head));
+    table.fact("resyncs", rate(*resyncs));
+    table.fact("resync_window", size(resync_window));
+    table.fact("admin_connections", admin_connections);
+    table.fact("admin_headers", admin_headers);
+    table.fact("admin_head", size(admin_head));
+    table.duration("admin_head_timeout", *admin_head_timeout);
+    table.fact("admin_body", size(admin_body));
+    table.fact("viewers", viewers);
+    table
 }
 
 fn relay_table(relay: &RelayConfig) -> Table {
@@ -209,6 +270,17 @@ fn input_table(relay: &str, input: &InputConfig) -> Table {
             table.fact("type", "push");
             let app = push.key.expose().split('/').next().unwrap_or("");
             table.hidden("key", format!("{app}/{}", push.key), push.key.expose());
+            let tx_key = push.tx_key.as_ref().map_or("", Secret::expose);
+            table.hidden("auth.tx_key", if tx_key.is_empty() { "none" } else { "***" }, tx_key);
+            table.fact(
+                "on_duplicate",
+                match push.on_duplicate {
+                    OnDuplicate::Reject => "reject",
+                    OnDuplicate::Replace => "replace",
+                },
+            );
+            table.duration("replace_after", push.replace_after);
+            table.duration("idle_timeout", push.idle_timeout);
         }
         InputSource::Vod(vod) => {
             table.fact("type", "vod");

@@ -2,6 +2,7 @@
 
 mod describe;
 mod error;
+mod limits;
 mod raw;
 mod resolve;
 mod source;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::error::{ConfigError, Problem};
+pub use self::limits::LimitsConfig;
 use crate::egress::Cidr;
 pub use crate::secret::{MediaUrl, Secret};
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub ingest: Option<IngestConfig>,
     /// `[network]`.
     pub network: NetworkConfig,
+    /// `[limits]`.
+    pub limits: LimitsConfig,
     /// `[[relay]]`, in the file's order; names are unique.
     pub relays: Vec<RelayConfig>,
 }
@@ -81,8 +85,21 @@ pub struct AdminConfig {
 /// `[ingest]`: the RTMP listener for push inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestConfig {
+    /// Where it listens for RTMP.
+    pub listen: SocketAddr,
+    /// Where it listens for RTMPS; `None` leaves that off.
+    pub tls: Option<IngestTlsConfig>,
+}
+
+/// The RTMPS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestTlsConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Certificates, the listener's own first.
+    pub cert: PathBuf,
+    /// The private key that belongs to it; did so when the configuration was read.
+    pub key: PathBuf,
 }
 
 /// `[network]`: the egress policy for what is made over an API.
@@ -176,6 +193,23 @@ pub struct PullConfig {
 pub struct PushConfig {
     /// `app/stream` without a query; unique in the configuration.
     pub key: Secret,
+    /// The key that push URLs are signed with; `None` asks for no signature.
+    pub tx_key: Option<Secret>,
+    /// What a second publisher may do.
+    pub on_duplicate: OnDuplicate,
+    /// How long the present publisher has sent nothing before [`OnDuplicate::Replace`] lets another take its place.
+    pub replace_after: Duration,
+    /// Without a byte for this long a publisher is closed.
+    pub idle_timeout: Duration,
+}
+
+/// What becomes of a publisher whose key is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDuplicate {
+    /// It is refused.
+    Reject,
+    /// It takes the place of one that has fallen silent, and is refused otherwise.
+    Replace,
 }
 
 /// `type = "vod"`.

@@ -8,8 +8,8 @@ use relay::{Flush, OnFault, OnFormatChange, OnLag, Rate, Revert, Standby};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::LogFormat;
 use super::units::{GiveUp, InputType, Size, Text};
+use super::{LogFormat, OnDuplicate};
 use crate::egress::Cidr;
 
 #[derive(Deserialize)]
@@ -18,7 +18,9 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) log: RawLogging,
     pub(super) admin: Option<RawAdmin>,
-    pub(super) ingest: Option<RawIngest>,
+    pub(super) ingest: Option<Spanned<RawIngest>>,
+    #[serde(default)]
+    pub(super) limits: RawLimits,
     #[serde(default)]
     pub(super) network: RawNetwork,
     #[serde(default)]
@@ -45,6 +47,39 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIngest {
     pub(super) listen: Option<Spanned<Text<SocketAddr>>>,
+    pub(super) tls_listen: Option<Spanned<Text<SocketAddr>>>,
+    pub(super) tls_cert: Option<Spanned<String>>,
+    pub(super) tls_key: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) ingest_connections: Option<Spanned<i64>>,
+    pub(super) ingest_per_address: Option<Spanned<i64>>,
+    pub(super) ingest_unauthenticated: Option<Spanned<i64>>,
+    pub(super) handshake_timeout: Option<Spanned<Text<Duration>>>,
+    pub(super) publish_timeout: Option<Spanned<Text<Duration>>>,
+    pub(super) refusal_delay: Option<Spanned<Text<Duration>>>,
+    pub(super) unauthenticated_message_size: Option<Spanned<Text<Size>>>,
+    pub(super) message_size: Option<Spanned<Text<Size>>>,
+    pub(super) partial_bytes: Option<Spanned<Text<Size>>>,
+    pub(super) chunk_streams: Option<Spanned<i64>>,
+    pub(super) amf_depth: Option<Spanned<i64>>,
+    pub(super) amf_values: Option<Spanned<i64>>,
+    pub(super) amf_string: Option<Spanned<Text<Size>>>,
+    pub(super) metadata_values: Option<Spanned<i64>>,
+    pub(super) redirects: Option<Spanned<i64>>,
+    pub(super) http_headers: Option<Spanned<i64>>,
+    pub(super) http_head: Option<Spanned<Text<Size>>>,
+    pub(super) resyncs: Option<Spanned<Text<Rate>>>,
+    pub(super) resync_window: Option<Spanned<Text<Size>>>,
+    pub(super) admin_connections: Option<Spanned<i64>>,
+    pub(super) admin_headers: Option<Spanned<i64>>,
+    pub(super) admin_head: Option<Spanned<Text<Size>>>,
+    pub(super) admin_head_timeout: Option<Spanned<Text<Duration>>>,
+    pub(super) admin_body: Option<Spanned<Text<Size>>>,
+    pub(super) viewers: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,11 +117,23 @@ pub(super) struct RawInput {
     pub(super) url: Option<Spanned<String>>,
     pub(super) headers: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
     pub(super) key: Option<Spanned<String>>,
+    pub(super) auth: Option<Spanned<RawAuth>>,
+    pub(super) on_duplicate: Option<Spanned<Text<OnDuplicate>>>,
+    pub(super) replace_after: Option<Spanned<Text<Duration>>>,
+    pub(super) idle_timeout: Option<Spanned<Text<Duration>>>,
     pub(super) urls: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) loops: Option<Spanned<i64>>,
     pub(super) connect_timeout: Option<Spanned<Text<Duration>>>,
     pub(super) max_tag_size: Option<Spanned<Text<Size>>>,
     pub(super) retry: Option<Spanned<RawRetry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAuth {
+    pub(super) tx_key: Option<Spanned<String>>,
+    pub(super) tx_key_file: Option<Spanned<String>>,
+    pub(super) tx_key_env: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

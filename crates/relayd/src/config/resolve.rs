@@ -1,7 +1,9 @@
 //! From the file as written to the typed configuration: defaults, ranges, names, and what must fit together.
 
 mod checks;
+mod ingest;
 mod input;
+mod limits;
 mod output;
 
 use std::collections::HashMap;
@@ -12,13 +14,10 @@ use tracing_subscriber::EnvFilter;
 
 use self::checks::{DAY, HOUR, MS, NOW, TICK, take};
 use super::error::Problem;
-use super::raw::{RawAdmin, RawConfig, RawFailover, RawIngest, RawLog, RawLogging, RawNetwork, RawRelay, RawTimeline};
+use super::raw::{RawAdmin, RawConfig, RawFailover, RawLog, RawLogging, RawNetwork, RawRelay, RawTimeline};
 use super::source::Places;
 use super::units::{Size, Text};
-use super::{
-    ADMIN_LISTEN, AdminConfig, Config, INGEST_LISTEN, IngestConfig, LogConfig, LogFormat, NetworkConfig, Origin,
-    RelayConfig, Secret,
-};
+use super::{ADMIN_LISTEN, AdminConfig, Config, LogConfig, LogFormat, NetworkConfig, Origin, RelayConfig, Secret};
 
 /// Resolves the file that `path` names; its folder is where relative paths begin.
 pub(super) fn resolve(
@@ -60,8 +59,9 @@ impl Resolver<'_> {
         let admin = raw.admin.map(|admin| self.admin(admin));
         let ingest = raw.ingest.map(|ingest| self.ingest(ingest, admin.as_ref()));
         let network = self.network(raw.network);
+        let limits = self.limits(raw.limits);
         let relays = raw.relay.into_iter().map(|relay| self.relay(relay)).collect();
-        Config { path: path.to_owned(), log, admin, ingest, network, relays }
+        Config { path: path.to_owned(), log, admin, ingest, network, limits, relays }
     }
 
     fn logging(&mut self, raw: RawLogging) -> LogConfig {
@@ -111,17 +111,6 @@ impl Resolver<'_> {
                 None
             }
         }
-    }
-
-    fn ingest(&mut self, raw: RawIngest, admin: Option<&AdminConfig>) -> IngestConfig {
-        let listen = raw.listen.as_ref().map_or(INGEST_LISTEN, |listen| listen.get_ref().0);
-        let taken = |admin: &AdminConfig| admin.listen == listen && listen.port() != 0;
-        if let Some(given) = raw.listen
-            && admin.is_some_and(taken)
-        {
-            self.fail(given.span(), "the address of admin.listen; allowed: another address or port");
-        }
-        IngestConfig { listen }
     }
 
     fn network(&mut self, raw: RawNetwork) -> NetworkConfig {

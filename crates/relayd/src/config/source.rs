@@ -151,5 +151,4 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// Tables and keys that have a meaning elsewhere in the design but none here; everything else unknown is a typo.
-const NOT_SUPPORTED: [&str; 7] =
-    ["state", "limits", "webhook", "cme", "ingest.tls_listen", "ingest.tls_cert", "ingest.tls_key"];
+const NOT_SUPPORTED: [&str; 3] = ["state", "webhook", "cme"];

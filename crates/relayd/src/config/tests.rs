@@ -66,16 +66,17 @@ fn a_missing_file_is_named() {
 fn the_reference_is_complete_and_shows_the_defaults() {
     let reference = fs::read_to_string(repository("config/relay.toml")).unwrap();
     let mut known = BTreeSet::new();
-    for table in ["", "[log]", "[admin]", "[ingest]", "[network]", "[[relay]]", "[[relay.input]]", "[[relay.output]]"]
+    for table in ["", "[log]", "[admin]", "[ingest]", "[network]", "[limits]", "[[relay]]", "[[relay.input]]"]
         .into_iter()
-        .chain(["[relay.failover]", "[relay.timeline]", "[relay.log]", "[[relay.input]]\n[relay.input.retry]"])
+        .chain(["[relay.failover]", "[relay.timeline]", "[relay.log]"])
+        .chain(["[[relay.input]]\n[relay.input.retry]", "[[relay.input]]\n[relay.input.auth]"])
     {
         let relay = if table.contains("relay.") { "[[relay]]\n" } else { "" };
         let message = problem(&format!("{relay}{table}\nunknown = 1\n"));
         let (_, allowed) = message.split_once("unknown key; allowed: ").expect(&message);
         known.extend(allowed.split(", ").map(str::to_owned));
     }
-    assert!(known.len() > 50, "{known:?}");
+    assert!(known.len() > 80, "{known:?}");
     for key in known {
         let words = reference.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         assert!(words.into_iter().any(|word| word == key), "{key} is not in config/relay.toml");
@@ -94,7 +95,10 @@ fn the_reference_is_complete_and_shows_the_defaults() {
         [ingest]
         [[relay]]
         name = "demo"
-        input = [{ name = "primary", url = "https://play.example.com/live/stream.flv" }]
+        input = [
+            { name = "primary", url = "https://play.example.com/live/stream.flv" },
+            { name = "backup", type = "push", key = "live/change-me" },
+        ]
         output = [{ id = "1", url = "rtmp://push.example.com/live/stream-key" }]
         "#,
         &|_| None,
@@ -102,7 +106,8 @@ fn the_reference_is_complete_and_shows_the_defaults() {
     .unwrap();
     assert_eq!((&short.log, &short.admin, &short.ingest), (&config.log, &config.admin, &config.ingest));
     assert_eq!(short.network, config.network);
-    assert_eq!(short.relays[0].inputs[0], relay.inputs[0]);
+    assert_eq!((&short.limits, &config.limits), (&LimitsConfig::default(), &LimitsConfig::default()));
+    assert_eq!(short.relays[0].inputs[..], relay.inputs[..2]);
     assert_eq!(short.relays[0].outputs[0], relay.outputs[0]);
     assert_eq!((&short.relays[0].title, short.relays[0].autostart), (&relay.title, relay.autostart));
 }
@@ -117,7 +122,9 @@ fn inputs_are_typed() {
     assert_eq!(pull.headers[0], ("Referer".to_owned(), Secret::from("https://example.com".to_owned())));
     assert_eq!(pull.max_tag_size, 0xFF_FC00);
     assert_eq!((pull.retry.min, pull.retry.max), (Duration::from_millis(500), Duration::from_millis(500)));
-    assert_eq!(push.source, InputSource::Push(PushConfig { key: Secret::from("live/room/stream".to_owned()) }));
+    let InputSource::Push(push) = &push.source else { panic!("{push:?}") };
+    assert_eq!((push.key.expose(), &push.tx_key), ("live/room/stream", &None));
+    assert_eq!((push.on_duplicate, push.idle_timeout), (OnDuplicate::Reject, Duration::from_secs(10)));
     let InputSource::Vod(vod) = &vod.source else { panic!("{vod:?}") };
     assert_eq!(vod.loops, Loops::Times(0));
     assert_eq!(vod.items[0], VodItem::File(repository("fixtures/config/good/../../demo.flv")));
@@ -126,6 +133,33 @@ fn inputs_are_typed() {
     assert_eq!(relay.outputs[0].policy.flush, Flush::Every(Duration::from_secs(10)));
     assert_eq!(relay.outputs[0].retry.give_up_after, Some(Duration::from_secs(600)));
     assert_eq!(relay.failover.hold, Duration::ZERO);
+}
+
+#[test]
+fn the_ingest_may_be_strict() {
+    let config = load("fixtures/config/good/ingest.toml");
+    let tls = config.ingest.as_ref().unwrap().tls.as_ref().unwrap();
+    assert_eq!(tls.cert, repository("fixtures/config/good/../../tls/one.pem"));
+    let limits = &config.limits;
+    assert_eq!(
+        (limits.handshake_timeout, limits.publish_timeout),
+        (Duration::from_secs(3600), Duration::from_secs(3600))
+    );
+    assert_eq!((limits.rtmp.max_message, limits.rtmp.max_unaccepted_message), (4 << 10, 4 << 10));
+    assert_eq!((limits.metadata().depth, limits.metadata().values), (1, 65_536));
+    let pushes: Vec<_> = config.relays[0]
+        .inputs
+        .iter()
+        .map(|input| match &input.source {
+            InputSource::Push(push) => (push.tx_key.as_ref().unwrap().expose(), push.on_duplicate, push.replace_after),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let after = Duration::from_secs;
+    assert_eq!(
+        pushes,
+        [("0123456789abcdef", OnDuplicate::Replace, after(0)), ("tx-file-key", OnDuplicate::Reject, after(3)),]
+    );
 }
 
 #[test]
@@ -235,6 +269,7 @@ fn no_damage_to_a_file_prints_its_secrets() {
         name = "p"
         type = "push"
         key = "live/SECRET"
+        auth = { tx_key = "SECRET-SECRET" }
         [[relay.output]]
         id = "1"
         url = "rtmp://h/live/SECRET?SECRET"
@@ -261,9 +296,17 @@ fn the_description_shows_everything_but_secrets() {
     for path in toml_files("fixtures/config/good") {
         let config = Config::load(&path, &|_| None).unwrap();
         for text in [config.describe(), format!("{config:?}")] {
-            for secret in
-                ["password", "sign=", "backup=1", "streamname", "abcd-ef", "file-key", "a-token", "room/stream"]
-            {
+            for secret in [
+                "password",
+                "sign=",
+                "backup=1",
+                "streamname",
+                "abcd-ef",
+                "file-key",
+                "a-token",
+                "room/stream",
+                "89abc",
+            ] {
                 assert!(!text.contains(secret), "{secret} in {text}");
             }
         }

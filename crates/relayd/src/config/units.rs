@@ -8,7 +8,7 @@ use std::time::Duration;
 use relay::{Flush, OnFault, OnFormatChange, OnLag, Rate, Revert, Standby};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use super::LogFormat;
+use super::{LogFormat, OnDuplicate};
 use crate::egress::Cidr;
 
 /// A value that the file gives as a string.
@@ -166,6 +166,7 @@ words!(Standby: "hot" => Self::Hot, "cold" => Self::Cold);
 words!(Revert: "auto" => Self::Auto, "manual" => Self::Manual);
 words!(OnFault: "repair" => Self::Repair, "failover" => Self::Failover);
 words!(OnLag: "skip" => Self::Skip, "reconnect" => Self::Reconnect);
+words!(OnDuplicate: "reject" => Self::Reject, "replace" => Self::Replace);
 words!(OnFormatChange: "inband" => Self::Inband, "reconnect" => Self::Reconnect);
 
 /// How a message about a text of the wrong form begins.

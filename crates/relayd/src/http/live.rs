@@ -17,12 +17,12 @@ use futures::{Stream, stream};
 use relay::{Batch, Cursor, OutputPolicy, Reading, SET_DATA_FRAME};
 use rtmp::wire::{Track, WireForm};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Http, problem::Problem};
+use super::{Http, problem::Problem, refusals::Limit};
 use crate::fanout::{Fanout, Head};
 
 /// Answers at once; the body begins with the newest keyframe when there is one.
@@ -30,7 +30,8 @@ pub(super) async fn live(State(http): State<Http>, Path(file): Path<String>) -> 
     let Some(relay) = file.strip_suffix(".flv").and_then(|name| http.relay(name)) else {
         return Problem::no_such_relay().into_response();
     };
-    let Ok(seat) = SEATS.try_acquire() else {
+    let Ok(seat) = Arc::clone(&http.seats).try_acquire_owned() else {
+        http.refusals.add(Limit::Viewers, &"a viewer more than there may be");
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are as many viewers as there may be")
             .into_response();
     };
@@ -41,17 +42,21 @@ pub(super) async fn live(State(http): State<Http>, Path(file): Path<String>) -> 
 }
 
 /// One viewer's place. A viewer who falls too far behind is let go.
+///
+/// The server polls a body only when the socket takes more and has no deadline for writes: a viewer who stops reading
+/// without closing is never let go and keeps a descriptor. Those must stay few, since inputs and outputs need descriptors
+/// too; hence the seats.
 struct Viewer {
     fanout: Arc<Fanout>,
     head: watch::Receiver<Head>,
     cursor: Cursor,
     cancel: CancellationToken,
     began: bool,
-    _seat: SemaphorePermit<'static>,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Viewer {
-    fn new(fanout: Arc<Fanout>, cancel: CancellationToken, seat: SemaphorePermit<'static>) -> Self {
+    fn new(fanout: Arc<Fanout>, cancel: CancellationToken, seat: OwnedSemaphorePermit) -> Self {
         let policy = OutputPolicy { max_lag: VIEWER_LAG, ..OutputPolicy::default() };
         let head = fanout.subscribe();
         Self { fanout, head, cursor: Cursor::new(policy), cancel, began: false, _seat: seat }
@@ -116,10 +121,6 @@ fn write_tag(out: &mut BytesMut, form: &WireForm, dts: i64) {
     out.put_slice(&flv::mux::trailer(len));
 }
 
-/// One for each viewer of the process. The server polls a body only when the socket takes more and has no deadline for
-/// writes: a viewer who stops reading without closing is never let go and keeps a descriptor. Those must stay few, since
-/// inputs and outputs need descriptors too.
-static SEATS: Semaphore = Semaphore::const_new(64);
 /// A viewer further behind skips to a keyframe, and is let go at twice this.
 const VIEWER_LAG: Duration = Duration::from_secs(3);
 /// Handed to the HTTP server at once.

@@ -14,7 +14,10 @@ use prometheus::{
 };
 
 use super::{Http, problem::Problem};
-use crate::status::{InputStatus, OutputStatus, RelayStatus};
+use crate::{
+    ingest::Census,
+    status::{InputStatus, OutputStatus, RelayStatus},
+};
 
 /// Made anew for each scrape from what the relays tell: nothing is counted twice, and no series outlives its subject.
 pub(super) async fn metrics(State(http): State<Http>) -> Response {
@@ -24,6 +27,10 @@ pub(super) async fn metrics(State(http): State<Http>) -> Response {
             families.add_relay(status);
         }
         families.panics.inc_by(http.panics());
+        families.add_census(&http.census);
+        for (reason, count) in http.refusals.counts() {
+            families.http_refused.with_label_values(&[reason]).inc_by(count);
+        }
         families.text(http.started)
     });
     match text {
@@ -44,6 +51,7 @@ struct Families {
     input_dropped_tags: IntCounterVec,
     input_dts_faults: IntCounterVec,
     input_reconnects: IntCounterVec,
+    input_lost: IntCounterVec,
     splices: IntCounterVec,
     output_up: IntGaugeVec,
     output_bytes: IntCounterVec,
@@ -54,6 +62,10 @@ struct Families {
     log_bytes: IntGaugeVec,
     log_seconds: GaugeVec,
     panics: IntCounter,
+    ingest_present: IntGaugeVec,
+    ingest_total: IntCounter,
+    ingest_closed: IntCounterVec,
+    http_refused: IntCounterVec,
 }
 
 impl Families {
@@ -77,6 +89,8 @@ impl Families {
         };
         let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked and were started again.")?;
         registry.register(Box::new(panics.clone()))?;
+        let ingest_total = IntCounter::new("relayd_ingest_accepted_total", "Connections that came to the ingest.")?;
+        registry.register(Box::new(ingest_total.clone()))?;
         let (input, output) = (["relay", "input"], ["relay", "output"]);
         let by_kind = ["relay", "input", "kind"];
         Ok(Self {
@@ -91,6 +105,11 @@ impl Families {
             )?,
             input_dts_faults: counter("input_dts_faults_total", "Faults of the source's timestamps.", &by_kind)?,
             input_reconnects: counter("input_reconnects_total", "Connections after the first.", &input)?,
+            input_lost: counter(
+                "input_lost_total",
+                "Connections that ended or did not come about.",
+                &["relay", "input", "reason"],
+            )?,
             splices: counter(
                 "splices_total",
                 "Passes from one input, or one epoch of it, to another.",
@@ -109,8 +128,31 @@ impl Families {
             log_bytes: gauge("log_bytes", "Bytes held in the log.", &["relay"])?,
             log_seconds: seconds("log_seconds", "Media time held in the log.", &["relay"])?,
             panics,
+            ingest_present: gauge("ingest_connections", "Connections to the ingest now.", &["state"])?,
+            ingest_total,
+            ingest_closed: counter(
+                "ingest_closed_total",
+                "Connections to the ingest that ended, by cause.",
+                &["reason"],
+            )?,
+            http_refused: counter(
+                "http_refused_total",
+                "Clients of the HTTP side refused by its limits.",
+                &["reason"],
+            )?,
             registry: registry.clone(),
         })
+    }
+
+    fn add_census(&self, census: &Census) {
+        let (unauthenticated, publishing) = census.present();
+        for (state, count) in [("unauthenticated", unauthenticated), ("publishing", publishing)] {
+            self.ingest_present.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.ingest_total.inc_by(census.total());
+        for (cause, count) in census.closed() {
+            self.ingest_closed.with_label_values(&[cause.name()]).inc_by(count);
+        }
     }
 
     fn add_relay(&self, status: &RelayStatus) {
@@ -136,6 +178,9 @@ impl Families {
         self.input_reconnects.with_label_values(&labels).inc_by(input.reconnects);
         for (kind, count) in input.tags_by_kind {
             self.input_tags.with_label_values(&[relay, &input.name, kind]).inc_by(count);
+        }
+        for (reason, count) in &input.lost_by_reason {
+            self.input_lost.with_label_values(&[relay, &input.name, reason]).inc_by(*count);
         }
         for (cause, count) in input.dropped_by_cause {
             self.input_dropped_tags.with_label_values(&[relay, &input.name, cause]).inc_by(count);

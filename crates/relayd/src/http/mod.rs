@@ -6,6 +6,8 @@ mod hooks;
 mod live;
 mod metrics;
 mod problem;
+mod refusals;
+mod server;
 mod switch;
 
 use std::{
@@ -25,13 +27,19 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::{access::Access, problem::Problem};
+use self::{
+    access::Access,
+    problem::Problem,
+    refusals::{Limit, Refusals},
+    server::Server,
+};
 use crate::{
-    config::AdminConfig,
+    config::{AdminConfig, LimitsConfig},
     events::EventBus,
+    ingest::Census,
     relay_task::{RelayHandle, Shared},
     status::RelayStatus,
 };
@@ -42,6 +50,11 @@ pub struct Http {
     relays: Arc<Vec<(String, RelayHandle)>>,
     events: EventBus,
     panics: Arc<AtomicU64>,
+    census: Arc<Census>,
+    limits: Arc<LimitsConfig>,
+    refusals: Arc<Refusals>,
+    /// One for each viewer of the process.
+    seats: Arc<Semaphore>,
     ready: Arc<AtomicBool>,
     started: SystemTime,
     cancel: CancellationToken,
@@ -54,6 +67,10 @@ impl Http {
             relays: Arc::new(relays),
             events: shared.events.clone(),
             panics: Arc::clone(&shared.panics),
+            census: Arc::clone(&shared.census),
+            seats: Arc::new(Semaphore::new(shared.inputs.limits.viewers)),
+            limits: Arc::clone(&shared.inputs.limits),
+            refusals: Arc::default(),
             ready: Arc::new(AtomicBool::new(false)),
             started: SystemTime::now(),
             cancel,
@@ -73,12 +90,8 @@ impl Http {
 
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, admin: &AdminConfig) {
-        let cancel = self.cancel.clone();
-        let router = self.router(admin);
-        let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the HTTP side has ended");
-        }
+        let Self { limits, refusals, cancel, .. } = self.clone();
+        Server::new(self.router(admin), &limits, refusals, cancel).run(listener).await;
     }
 
     fn router(self, admin: &AdminConfig) -> Router {
@@ -99,7 +112,8 @@ impl Http {
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
             })
-            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(DefaultBodyLimit::max(self.limits.admin_body))
+            .layer(middleware::map_response_with_state(self.clone(), count_large_bodies))
             .layer(middleware::from_fn_with_state(access, access::check))
             .with_state(self)
     }
@@ -123,6 +137,13 @@ impl Http {
     fn relay(&self, name: &str) -> Option<&RelayHandle> {
         self.relays.iter().find(|(relay, _)| relay == name).map(|(_, handle)| handle)
     }
+}
+
+async fn count_large_bodies(State(http): State<Http>, response: Response) -> Response {
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        http.refusals.add(Limit::Body, &"a request's body is too large");
+    }
+    response
 }
 
 async fn ready(State(http): State<Http>) -> Response {
@@ -149,6 +170,3 @@ async fn relay(State(http): State<Http>, Path(name): Path<String>) -> Response {
         None => Problem::silent().into_response(),
     }
 }
-
-/// Bytes of a request's body.
-const MAX_BODY: usize = 64 << 10;

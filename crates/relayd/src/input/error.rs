@@ -2,11 +2,11 @@
 
 use std::{error::Error as _, io, time::Duration};
 
-use relay::Reason;
+use relay::{Rate, Reason};
 use thiserror::Error;
 
 use super::guard::refused;
-use crate::{egress::EgressError, status::LastError};
+use crate::{egress::EgressError, ingest::Closed, status::LastError};
 
 /// An input's trouble. URLs are taken out of every message: their queries are secrets.
 #[derive(Debug, Error)]
@@ -29,6 +29,25 @@ pub(super) enum InputError {
     /// A list that would be over as soon as it has begun, again and again.
     #[error("the list holds no media with a duration")]
     NoDuration,
+    /// A response whose head is too large.
+    #[error("the response has {count} header fields, more than the {max} of limits.http_headers")]
+    HeaderFields {
+        /// How many.
+        count: usize,
+        /// How many may be.
+        max: usize,
+    },
+    /// The same in bytes.
+    #[error("the response has {bytes} bytes of header fields, more than the {max} of limits.http_head")]
+    HeaderBytes {
+        /// How many.
+        bytes: usize,
+        /// How many may be.
+        max: usize,
+    },
+    /// The framing is lost again and again.
+    #[error("the framing was lost more often than the {}/{} of limits.resyncs", .0.count, humantime::format_duration(.0.window))]
+    Resyncs(Rate),
     /// A web page.
     #[error("the server answers with a web page (Content-Type {0}), not FLV")]
     WebPage(String),
@@ -52,6 +71,15 @@ pub(super) enum InputError {
     /// The publisher's connection broke.
     #[error("the publisher's connection broke: {0}")]
     Broken(#[source] io::Error),
+    /// The publisher says nothing.
+    #[error("no byte from the publisher for {}", humantime::format_duration(*.0))]
+    Idle(Duration),
+    /// A reply stays unread.
+    #[error("the publisher takes no replies")]
+    Deaf,
+    /// Another publisher came for its place.
+    #[error("another publisher has taken the place of a silent one")]
+    Replaced,
     /// The publisher left.
     #[error("the publisher has left")]
     Left,
@@ -69,15 +97,28 @@ impl InputError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Http(error) => http_reason(error),
-            Self::Status(_) => Reason::HttpStatus,
-            Self::NoResponse(_) | Self::Broken(_) | Self::File { .. } | Self::Egress(_) => Reason::Connect,
-            Self::Silent(_) => Reason::NoBytes,
+            Self::Status(_) | Self::HeaderFields { .. } | Self::HeaderBytes { .. } => Reason::HttpStatus,
+            Self::NoResponse(_) | Self::Broken(_) | Self::Deaf | Self::File { .. } | Self::Egress(_) => Reason::Connect,
+            Self::Silent(_) | Self::Idle(_) => Reason::NoBytes,
             Self::WebPage(_) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::Truncated) => Reason::Eof,
-            Self::Flv(_) | Self::Ingest(_) => Reason::Resync,
-            Self::Eof(_) | Self::NoDuration | Self::Left => Reason::Eof,
+            Self::Flv(_) | Self::Ingest(_) | Self::Resyncs(_) => Reason::Resync,
+            Self::Eof(_) | Self::NoDuration | Self::Left | Self::Replaced => Reason::Eof,
             Self::Restarted(reason) => *reason,
+        }
+    }
+
+    /// The word for it among the ends of the ingest's connections.
+    pub(super) fn closed(&self) -> Closed {
+        match self {
+            Self::Ingest(error) => error.into(),
+            Self::Idle(_) => Closed::IdleTimeout,
+            Self::Deaf => Closed::Flooded,
+            Self::Replaced => Closed::Replaced,
+            Self::Left => Closed::Left,
+            Self::Restarted(_) => Closed::Restarted,
+            _ => Closed::Broken,
         }
     }
 

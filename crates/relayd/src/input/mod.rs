@@ -8,6 +8,7 @@ mod stream;
 mod vod;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,10 +18,10 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use self::error::InputError;
-pub use self::push::{Admission, Publisher, PushKeys};
 use crate::{
-    config::{InputConfig, InputSource},
+    config::{InputConfig, InputSource, LimitsConfig},
     egress::Egress,
+    ingest::PushKeys,
     status::LastError,
     throttle::Throttle,
 };
@@ -47,12 +48,28 @@ pub enum Command {
 #[derive(Debug, Default)]
 pub struct InputMeter {
     last_error: Mutex<Option<LastError>>,
+    lost: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl InputMeter {
     /// Something went wrong.
     pub fn failed(&self, error: LastError) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// A connection ended, or did not come about, for this reason.
+    fn lost(&self, reason: Reason) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner).entry(reason.name()).or_default() += 1;
+    }
+
+    /// How often it was lost, by reason.
+    pub fn lost_by_reason(&self) -> Vec<(&'static str, u64)> {
+        self.lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+            .collect()
     }
 
     /// The last thing that went wrong.
@@ -78,6 +95,7 @@ impl Link {
             warn!(reason = reason.name(), %error, ?retry_in, suppressed, "the input was lost");
         }
         self.meter.failed(error.to_last_error());
+        self.meter.lost(reason);
         self.report(vec![Report::Lost { reason }]).await
     }
 
@@ -129,4 +147,6 @@ pub struct Shared {
     pub push_keys: PushKeys,
     /// What may be reached. Each relay puts in its own.
     pub egress: Egress,
+    /// What sources may take.
+    pub limits: Arc<LimitsConfig>,
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::{Command, Gone, Link, Shared, error::InputError, guard, stream::FlvStream};
-use crate::config::PullConfig;
+use crate::config::{LimitsConfig, PullConfig};
 
 /// Connects, reads, and connects anew after a backoff, for as long as the relay wants it.
 pub(super) async fn run(config: PullConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
@@ -50,18 +50,18 @@ async fn read_once(
     info!(url = %config.url, "connected");
     link.report(vec![Report::Connected]).await?;
     let body = response.bytes_stream();
-    read_body(body, config.max_tag_size, link, || backoff.succeeded(Instant::now())).await
+    let flv = FlvStream::new(config.max_tag_size, &shared.limits);
+    read_body(body, flv, link, || backoff.succeeded(Instant::now())).await
 }
 
 /// Reads a body to its end. `on_media` is called when the first tag has come.
 async fn read_body(
     body: impl Stream<Item = reqwest::Result<Bytes>>,
-    max_tag_size: u32,
+    mut flv: FlvStream,
     link: &mut Link,
     on_media: impl FnOnce(),
 ) -> Result<InputError, Gone> {
     let mut body = std::pin::pin!(body);
-    let mut flv = FlvStream::new(max_tag_size);
     let mut on_media = Some(on_media);
     loop {
         let piece = tokio::select! {
@@ -99,6 +99,7 @@ pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Respons
         .await
         .map_err(|_| InputError::NoResponse(config.connect_timeout))?
         .map_err(InputError::of_request)?;
+    check_head(response.headers(), &shared.limits)?;
     if response.status() != StatusCode::OK {
         return Err(InputError::Status(response.status().as_u16()));
     }
@@ -107,6 +108,19 @@ pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Respons
         return Err(InputError::WebPage("text/html".to_owned()));
     }
     Ok(response)
+}
+
+/// The HTTP client takes no more than 100 fields and 400 KiB in the first place; this is about less.
+fn check_head(headers: &HeaderMap, limits: &LimitsConfig) -> Result<(), InputError> {
+    // Name, colon, space, value, line end.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > limits.http_headers {
+        return Err(InputError::HeaderFields { count: headers.len(), max: limits.http_headers });
+    }
+    if bytes > limits.http_head {
+        return Err(InputError::HeaderBytes { bytes, max: limits.http_head });
+    }
+    Ok(())
 }
 
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
@@ -126,7 +140,7 @@ fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
         .user_agent(concat!("relayd/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
-        .redirect(guard::redirects(&shared.egress, Policy::limited(MAX_REDIRECTS)))
+        .redirect(guard::redirects(&shared.egress, Policy::limited(shared.limits.redirects)))
         .dns_resolver(Arc::new(guard::Resolver(shared.egress.clone())))
         .referer(false)
         .retry(reqwest::retry::never())
@@ -136,6 +150,3 @@ fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
         .tcp_nodelay(true)
         .build()
 }
-
-/// CDNs redirect once or twice; more is a loop.
-const MAX_REDIRECTS: usize = 5;

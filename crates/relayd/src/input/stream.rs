@@ -1,24 +1,32 @@
 //! FLV bytes to reports.
 
+use std::{collections::VecDeque, time::Instant};
+
 use bytes::Bytes;
 use flv::{DemuxLimits, Demuxer, Tag};
-use relay::Report;
+use relay::{Rate, Report};
 
 use super::error::InputError;
+use crate::config::LimitsConfig;
 
 /// A demuxer that speaks the relay task's language.
 pub(super) struct FlvStream {
     demuxer: Demuxer,
     resyncs: u64,
+    resync_limit: Rate,
+    /// When the last ones happened.
+    recent_resyncs: VecDeque<Instant>,
     empty_tags: u64,
 }
 
 impl FlvStream {
     /// `max_tag_size` in bytes.
-    pub(super) fn new(max_tag_size: u32) -> Self {
+    pub(super) fn new(max_tag_size: u32, limits: &LimitsConfig) -> Self {
         Self {
-            demuxer: Demuxer::new(DemuxLimits { max_tag_size, ..DemuxLimits::default() }),
+            demuxer: Demuxer::new(DemuxLimits { max_tag_size, resync_window: limits.resync_window }),
             resyncs: 0,
+            resync_limit: limits.resyncs,
+            recent_resyncs: VecDeque::new(),
             empty_tags: 0,
         }
     }
@@ -44,6 +52,7 @@ impl FlvStream {
             let next = self.demuxer.next_tag();
             let counters = self.demuxer.counters();
             if counters.resyncs != self.resyncs {
+                let new = counters.resyncs - self.resyncs;
                 self.resyncs = counters.resyncs;
                 tracing::warn!(
                     skipped_bytes = counters.skipped_bytes,
@@ -51,6 +60,7 @@ impl FlvStream {
                     "the framing was lost and found again"
                 );
                 reports.push(Report::Resynced);
+                self.check_resyncs(new, Instant::now())?;
             }
             if counters.empty_tags != self.empty_tags {
                 reports.push(Report::EmptyTags(counters.empty_tags - self.empty_tags));
@@ -61,6 +71,18 @@ impl FlvStream {
                 None => return Ok(()),
             }
         }
+    }
+
+    fn check_resyncs(&mut self, new: u64, now: Instant) -> Result<(), InputError> {
+        let Rate { count, window } = self.resync_limit;
+        let held = (count as usize).saturating_add(1);
+        self.recent_resyncs.extend((0..new).take(held).map(|_| now));
+        while self.recent_resyncs.len() > held
+            || self.recent_resyncs.front().is_some_and(|&at| now.saturating_duration_since(at) > window)
+        {
+            self.recent_resyncs.pop_front();
+        }
+        if self.recent_resyncs.len() < held { Ok(()) } else { Err(InputError::Resyncs(self.resync_limit)) }
     }
 }
 

@@ -139,7 +139,7 @@ impl<'a> Player<'a> {
             Some(Err(error)) => return Ok(Item::Failed(error)),
             None => return Ok(Item::Restarted),
         };
-        let mut flv = FlvStream::new(self.config.max_tag_size);
+        let mut flv = FlvStream::new(self.config.max_tag_size, &shared.limits);
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
@@ -279,7 +279,7 @@ async fn validate(config: &VodConfig, shared: &Shared) -> Result<(), InputError>
 
 async fn first_tag(item: &VodItem, config: &VodConfig, shared: &Shared) -> Result<(), InputError> {
     let mut body = open(item, config, shared).await?;
-    let mut flv = FlvStream::new(config.max_tag_size);
+    let mut flv = FlvStream::new(config.max_tag_size, &shared.limits);
     let mut reports = Vec::new();
     loop {
         match next_piece(&mut body).await {

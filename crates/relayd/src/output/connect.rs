@@ -11,8 +11,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{error::OutputError, stream::Stream};
-use crate::{config::OutputConfig, egress::Egress};
+use super::error::OutputError;
+use crate::{config::OutputConfig, egress::Egress, stream::Stream};
 
 /// Resolves, connects and, for RTMPS, shakes hands, within `connect_timeout` all told.
 pub(super) async fn connect(
@@ -31,7 +31,7 @@ pub(super) async fn connect(
                 let host = output.target.host.trim_start_matches('[').trim_end_matches(']').to_owned();
                 let name = ServerName::try_from(host).map_err(|_| OutputError::ServerName)?;
                 let tls = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.map_err(OutputError::Tls)?;
-                Ok(Stream::Tls(Box::new(tls)))
+                Ok(Stream::Tls(Box::new(tls.into())))
             }
         }
     };

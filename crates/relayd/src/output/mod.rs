@@ -7,7 +7,6 @@ mod flusher;
 mod live;
 mod meter;
 mod session;
-mod stream;
 mod wire;
 
 use std::{

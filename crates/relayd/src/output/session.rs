@@ -17,9 +17,9 @@ use super::{
     error::OutputError,
     flusher::Seat,
     live::{Happening, Live, Parts},
-    stream::Stream,
     wire::Wire,
 };
+use crate::stream::Stream;
 
 /// Why a session ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

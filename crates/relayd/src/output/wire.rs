@@ -19,7 +19,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{error::OutputError, stream::Stream};
+use super::error::OutputError;
+use crate::stream::Stream;
 
 /// A connection, its RTMP state and what is still to be written.
 pub(super) struct Wire {

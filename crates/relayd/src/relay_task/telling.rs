@@ -18,12 +18,10 @@ impl RelayTask {
             Request::Status(reply) => drop(reply.send(self.status(Instant::now()))),
             Request::Switch(input, reply) => drop(reply.send(self.switch(&input))),
             Request::Ping(reply) => drop(reply.send(())),
-            // The worker's other tasks are moved to another thread first: this one alone is stuck.
-            Request::Wedge => tokio::task::block_in_place(|| {
-                loop {
-                    std::thread::park();
-                }
-            }),
+            // The whole lane is stuck with it, as it would be.
+            Request::Wedge => loop {
+                std::thread::park();
+            },
         }
     }
 
@@ -134,6 +132,7 @@ impl RelayTask {
                 ("unstarted", counters.unstarted_tags),
                 ("passed_over", counters.passed_over_tags),
             ],
+            lost_by_reason: self.input_meters[input].lost_by_reason(),
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
             dts_faults: it.map(|it| it.faults().into()).unwrap_or_default(),

@@ -9,7 +9,12 @@ use super::{ChunkLimits, Error, ErrorKind, Message};
 /// Puts a peer's chunks together to messages, whatever the pieces they arrive in.
 ///
 /// Messages of several chunk streams may be interleaved (RTMP 1.0, 5.3). SetChunkSize and Abort are obeyed at once and
-/// not handed out. Memory grows with the bytes that have arrived, never with a length that a header claims.
+/// not handed out.
+///
+/// A payload byte is copied once, from the input into its message's buffer. Memory grows with the bytes that have
+/// arrived, never with a length that a header claims: a buffer is made as long as the message only if the peer has sent
+/// as much before, be it in the same piece of input or as an earlier whole message, and only for one message at a time.
+/// Any other doubles as it fills.
 #[derive(Debug)]
 pub struct ChunkReader {
     limits: ChunkLimits,
@@ -23,6 +28,8 @@ pub struct ChunkReader {
     returned: HeaderBytes,
     /// Payload bytes of all unfinished messages.
     partial: usize,
+    /// Payload bytes of the longest message that has come whole.
+    longest: usize,
     bytes_read: u64,
     failed: Option<Error>,
 }
@@ -38,6 +45,7 @@ impl ChunkReader {
             chunk: None,
             returned: HeaderBytes::default(),
             partial: 0,
+            longest: 0,
             bytes_read: 0,
             failed: None,
         }
@@ -203,8 +211,11 @@ impl ChunkReader {
         self.partial += piece.len();
         let stream = self.streams.entry(chunk.csid).or_default();
         let missing = stream.header.len.saturating_sub(stream.payload.len());
-        if stream.payload.capacity() - stream.payload.len() < piece.len() {
-            stream.payload.reserve(missing.min(stream.payload.len().max(piece.len())));
+        let gathered = stream.payload.len();
+        if stream.payload.capacity() - gathered < piece.len() {
+            let is_only_one = self.partial == gathered + piece.len();
+            let earned = if is_only_one { self.longest.max(piece.len() + rest.len()) } else { piece.len() };
+            stream.payload.reserve(missing.min(gathered.max(earned)));
         }
         stream.payload.extend_from_slice(piece);
         let left = chunk.left - piece.len();
@@ -217,6 +228,7 @@ impl ChunkReader {
         let stream = self.streams.get_mut(&csid)?;
         let payload = stream.take_payload();
         self.partial -= payload.len();
+        self.longest = self.longest.max(payload.len());
         let Header { type_id, stream_id, .. } = stream.header;
         Some(Message { type_id, timestamp: stream.timestamp, stream_id, csid, payload })
     }

@@ -283,6 +283,27 @@ fn a_claimed_length_reserves_nothing() {
     assert!(reader.reserved() < 1024, "{} bytes for one that came", reader.reserved());
 }
 
+#[test]
+fn a_buffer_is_as_long_as_the_message_once_the_peer_has_sent_as_much() {
+    let limits = ChunkLimits { max_message: 1 << 20, max_chunk_streams: 64, max_partial: 2 << 20 };
+    let mut reader = ChunkReader::new(limits);
+    // In one piece of input: made once, at its full length.
+    let whole = message(6, 0, 9, &bytes(60_000), 128, &[]);
+    assert!(reader.feed(&mut &whole[..whole.len() - 1]).unwrap().is_none());
+    assert_eq!(reader.reserved(), 60_000);
+    assert!(reader.feed(&mut &whole[whole.len() - 1..]).unwrap().is_some());
+
+    // One byte each of messages of any length: as much as was delivered whole is set aside, for one of them only.
+    let chunk_size_1 = message(2, 0, 1, &hex("00000001"), 128, &[]);
+    assert!(reader.feed(&mut &chunk_size_1[..]).unwrap().is_none());
+    for csid in 7..60 {
+        let begun = &message(csid, 0, 9, &bytes(1 << 20), 128, &[])[..13];
+        assert!(reader.feed(&mut &begun[..]).unwrap().is_none());
+        let reserved = reader.reserved();
+        assert!((60_000..62_000).contains(&reserved), "{reserved} bytes set aside with {} begun", csid - 6);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_in_any_pieces_are_read_or_refused_alike(stream in proptest::collection::vec(any::<u8>(), 0..600), at in 0_usize..600) {

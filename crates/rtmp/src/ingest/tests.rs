@@ -29,7 +29,7 @@ impl Peer {
         let mut session = Ingest::new(IngestLimits::default());
         session.handle_input(&[&[3][..], &[0; 2 * 1536]].concat()).unwrap();
         assert_eq!(session.take_output().unwrap().len(), 1 + 2 * 1536, "S0, S1 and S2");
-        let reader = ChunkReader::new(IngestLimits::default().chunks(64 << 10));
+        let reader = ChunkReader::new(IngestLimits::default().unaccepted());
         let mut peer = Self { session, reader, said: Outbound::new() };
         peer.said.set_chunk_size();
         peer

@@ -158,7 +158,7 @@ impl Resolver<'_> {
         None
     }
 
-    fn check<T: PartialOrd, D: Display>(
+    pub(super) fn check<T: PartialOrd, D: Display>(
         &mut self,
         span: Range<usize>,
         value: &T,

@@ -1,7 +1,6 @@
 //! `[[relay.input]]`
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -14,19 +13,19 @@ use super::checks::{HOUR, TICK};
 use crate::config::raw::{RawInput, RawRetry};
 use crate::config::units::{InputType, Size, Text};
 use crate::config::{
-    CONNECT_TIMEOUT, InputConfig, InputSource, Loops, MediaUrl, PullConfig, PushConfig, Secret, VodConfig, VodItem,
+    CONNECT_TIMEOUT, InputConfig, InputSource, Loops, MediaUrl, PullConfig, Secret, VodConfig, VodItem,
 };
 
 impl Resolver<'_> {
     /// `None` when it has a problem that leaves it without a source.
     pub(super) fn input(&mut self, raw: Spanned<RawInput>) -> Option<InputConfig> {
         let table = raw.span();
-        let mut raw = raw.into_inner();
+        let raw = raw.into_inner();
         let kind = raw.r#type.as_ref().map_or(InputType::Pull, |kind| kind.get_ref().0);
         self.refuse_keys_of_other_types(&raw, kind);
         let name = self.label(raw.name.clone());
         let source = match kind {
-            InputType::Push => InputSource::Push(self.push(raw.key.take(), &table)?),
+            InputType::Push => InputSource::Push(self.push(raw, &table)?),
             InputType::Pull => InputSource::Pull(self.pull(raw, table)?),
             InputType::Vod => InputSource::Vod(self.vod(raw, table)?),
         };
@@ -36,13 +35,17 @@ impl Resolver<'_> {
     fn refuse_keys_of_other_types(&mut self, raw: &RawInput, kind: InputType) {
         let (kind, allowed) = match kind {
             InputType::Pull => ("pull", ["url", "headers", "connect_timeout", "max_tag_size", "retry"].as_slice()),
-            InputType::Push => ("push", ["key"].as_slice()),
+            InputType::Push => ("push", ["key", "auth", "on_duplicate", "replace_after", "idle_timeout"].as_slice()),
             InputType::Vod => ("vod", ["urls", "loops", "connect_timeout", "max_tag_size", "retry"].as_slice()),
         };
         let given = [
             ("url", raw.url.as_ref().map(Spanned::span)),
             ("headers", raw.headers.as_ref().map(Spanned::span)),
             ("key", raw.key.as_ref().map(Spanned::span)),
+            ("auth", raw.auth.as_ref().map(Spanned::span)),
+            ("on_duplicate", raw.on_duplicate.as_ref().map(Spanned::span)),
+            ("replace_after", raw.replace_after.as_ref().map(Spanned::span)),
+            ("idle_timeout", raw.idle_timeout.as_ref().map(Spanned::span)),
             ("urls", raw.urls.as_ref().map(Spanned::span)),
             ("loops", raw.loops.as_ref().map(Spanned::span)),
             ("connect_timeout", raw.connect_timeout.as_ref().map(Spanned::span)),
@@ -71,32 +74,6 @@ impl Resolver<'_> {
             retry: self.input_retry(raw.retry),
             url: url?,
         })
-    }
-
-    fn push(&mut self, key: Option<Spanned<String>>, table: &Range<usize>) -> Option<PushConfig> {
-        let Some(key) = key else {
-            self.fail_missing(table.clone(), "key", "a push input needs it: \"app/stream\"");
-            return None;
-        };
-        if !self.has_ingest {
-            self.fail(key.span(), "a push input needs the [ingest] table with listen");
-        }
-        let text = key.get_ref();
-        let named = text.split_once('/').is_some_and(|(app, stream)| !app.is_empty() && !stream.is_empty());
-        if !named || text.ends_with('/') || text.contains(|c: char| c == '?' || c.is_control()) {
-            self.fail(key.span(), "wrong value; allowed: \"app/stream\", without a query");
-        }
-        let line = self.places.line(&key.span());
-        match self.push_keys.entry(text.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(line);
-            }
-            Entry::Occupied(entry) => {
-                let message = format!("already the key of the push input in line {}", entry.get());
-                self.fail(key.span(), message);
-            }
-        }
-        Some(PushConfig { key: Secret::from(key.into_inner()) })
     }
 
     fn vod(&mut self, raw: RawInput, table: Range<usize>) -> Option<VodConfig> {

@@ -1,24 +1,41 @@
-//! A connection to a platform, plain or TLS.
+//! A connection, plain or TLS: to a platform, or from a publisher.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// Bytes both ways. Dispatch costs a branch; a boxed trait object would hide vectored writes.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
     /// RTMP.
     Plain(TcpStream),
     /// RTMPS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Closes it once the peer has, or after a while: a peer that is still sending would take a socket closed under it
+    /// for a failure, and lose the answer that was sent last.
+    pub(crate) async fn part(mut self) {
+        let _ = timeout(PARTING, async {
+            let _ = self.shutdown().await;
+            let (mut rest, mut left) = ([0; 1_024], PARTING_BYTES);
+            while let (read @ 1.., true) = (self.read(&mut rest).await.unwrap_or(0), left > 0) {
+                left = left.saturating_sub(read);
+            }
+        })
+        .await;
+    }
 }
 
 impl AsyncRead for Stream {
@@ -67,3 +84,8 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+/// How long a peer may take to close.
+const PARTING: Duration = Duration::from_secs(1);
+/// How much it may still send meanwhile.
+const PARTING_BYTES: usize = 256 << 10;

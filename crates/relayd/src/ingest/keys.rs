@@ -1,0 +1,146 @@
+//! Which publisher comes to which input.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rtmp::ingest::{Ingest, Signature, check_signature, key_matches};
+use tokio::sync::mpsc;
+
+use super::{Closed, Guest};
+use crate::{
+    config::{OnDuplicate, PushConfig},
+    stream::Stream,
+};
+
+/// A connection that has asked to publish.
+pub struct Publisher {
+    /// Its socket.
+    pub stream: Stream,
+    /// Its session, not yet accepted.
+    pub session: Ingest,
+    /// Its place among the connections.
+    pub guest: Guest,
+}
+
+/// The keys of all push inputs that are wanted now, and the way to each.
+#[derive(Clone, Debug, Default)]
+pub struct PushKeys(Arc<Mutex<Vec<Arc<Place>>>>);
+
+/// A key's place: one publisher at a time.
+#[derive(Debug)]
+struct Place {
+    config: PushConfig,
+    way: mpsc::Sender<Publisher>,
+    /// When the publisher who is here was last heard of; None: nobody is.
+    heard: Mutex<Option<Instant>>,
+}
+
+impl PushKeys {
+    /// Hands a publisher to the input of its key, or gives it back with the cause. `unix_time` in seconds is for the
+    /// times in signed URLs.
+    ///
+    /// Every key is compared and every signature computed, whichever fits, in constant time each.
+    pub fn admit(
+        &self,
+        (app, key): (&[u8], &[u8]),
+        mut publisher: Publisher,
+        unix_time: u64,
+        now: Instant,
+    ) -> Result<(), (Publisher, Closed)> {
+        let places = self.lock();
+        let mut found = None;
+        for place in places.iter() {
+            let signature = match &place.config.tx_key {
+                Some(tx_key) => check_signature(tx_key.expose().as_bytes(), app, key, unix_time),
+                None => Signature::Valid,
+            };
+            if key_matches(place.config.key.expose().as_bytes(), app, key) {
+                found = Some((place, signature));
+            }
+        }
+        let place = match found {
+            None => return Err((publisher, Closed::UnknownKey)),
+            Some((_, Signature::Invalid)) => return Err((publisher, Closed::Signature)),
+            Some((_, Signature::Expired)) => return Err((publisher, Closed::Expired)),
+            Some((place, Signature::Valid)) => place,
+        };
+        let Ok(permit) = place.way.try_reserve() else { return Err((publisher, Closed::Busy)) };
+        if !place.take(now) {
+            return Err((publisher, Closed::Busy));
+        }
+        publisher.guest.let_in();
+        permit.send(publisher);
+        Ok(())
+    }
+
+    /// Makes a key known, for as long as the registration is kept.
+    pub fn register(&self, config: &PushConfig) -> Registration {
+        let (way, publishers) = mpsc::channel(1);
+        let place = Arc::new(Place { config: config.clone(), way, heard: Mutex::default() });
+        self.lock().push(Arc::clone(&place));
+        Registration { keys: self.clone(), place, publishers }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Place>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether the place is now the newcomer's.
+    fn take(&self, now: Instant) -> bool {
+        let mut heard = self.lock();
+        let may_be_taken = heard.is_none_or(|heard| {
+            let silent = now.saturating_duration_since(heard);
+            self.config.on_duplicate == OnDuplicate::Replace && silent >= self.config.replace_after
+        });
+        if may_be_taken {
+            *heard = Some(now);
+        }
+        may_be_taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An input's hold on its key; given back when it is dropped.
+pub struct Registration {
+    keys: PushKeys,
+    place: Arc<Place>,
+    publishers: mpsc::Receiver<Publisher>,
+}
+
+impl Registration {
+    /// The next publisher. One that comes while another is here takes its place.
+    pub async fn publisher(&mut self) -> Option<Publisher> {
+        self.publishers.recv().await
+    }
+
+    /// The publisher has sent something.
+    pub fn heard(&self, now: Instant) {
+        *self.place.lock() = Some(now);
+    }
+
+    /// The publisher is gone, unless another is on its way already.
+    pub fn vacate(&self) {
+        let mut heard = self.place.lock();
+        if self.publishers.is_empty() {
+            *heard = None;
+        }
+    }
+
+    /// How long a publisher may say nothing.
+    pub fn idle_timeout(&self) -> Duration {
+        self.place.config.idle_timeout
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.keys.lock().retain(|place| !Arc::ptr_eq(place, &self.place));
+    }
+}
