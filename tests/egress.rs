@@ -1,5 +1,5 @@
-//! Where relays that were made over an API may go. They are built here as the API builds them: the daemon's tasks with a
-//! relay that the configuration file does not vouch for.
+//! Where relays that were made over an API may go: the daemon's own tasks, with a relay that the configuration file does
+//! not vouch for. And where outputs connect from.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The egress policy, `[network]`: where relays made over an API may connect to, and which files they may read.
 //!
-//! Who may use the API must not reach, through relayd, what only this machine can reach: the metadata services that hand
-//! out a cloud's credentials, neighbours without an address of their own, and, when the API is open to other machines,
-//! what listens on loopback. Relays of the configuration file are trusted.
+//! Who may use the API must not reach, through relayd, what only this machine can reach: the metadata services that
+//! hand out a cloud's credentials, neighbours on its own link, and, when the API is open to other machines, what
+//! listens on loopback. Relays of the configuration file are trusted.
 
 mod cidr;
 

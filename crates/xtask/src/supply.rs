@@ -216,7 +216,8 @@ mod tests {
                     panic!("{package}")
                 };
                 let license = license.replace('_', " ");
-                serde_json::json!({ "id": package, "name": name, "version": version, "license": license, "source": source })
+                let id = package;
+                serde_json::json!({ "id": id, "name": name, "version": version, "license": license, "source": source })
             })
             .collect();
         let ids: Vec<_> = packages.iter().map(|package| package["id"].clone()).collect();

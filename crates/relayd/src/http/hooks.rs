@@ -1,4 +1,5 @@
-//! What only tests ask for: relays that go wrong on command. There is nothing of it unless `RELAYD_TEST_HOOKS=1` stands in the environment.
+//! What only tests ask for: relays that go wrong on command. There is nothing of it unless `RELAYD_TEST_HOOKS=1` stands
+//! in the environment.
 
 use axum::{
     Router,
