@@ -128,9 +128,11 @@ async fn connections_to_the_http_side_are_limited() {
     relayd.logs("reason=\"admin_connections\"").await;
     drop((held, events));
     eventually("there is room again, and the refusal was counted", DEADLINE, async || {
-        let metrics = http::request(relayd.admin(), "GET", "/metrics", &[], b"").await.map_err(|error| error.to_string())?;
+        let metrics =
+            http::request(relayd.admin(), "GET", "/metrics", &[], b"").await.map_err(|error| error.to_string())?;
         let text = metrics.text();
-        let counted = |line: &str| line.strip_prefix("relayd_http_refused_total{reason=\"admin_connections\"} ") != Some("0");
+        let counted =
+            |line: &str| line.strip_prefix("relayd_http_refused_total{reason=\"admin_connections\"} ") != Some("0");
         if text.lines().any(|line| line.contains("admin_connections") && counted(line)) { Ok(()) } else { Err(text) }
     })
     .await;

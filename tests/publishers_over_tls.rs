@@ -63,7 +63,9 @@ async fn a_publisher_over_tls_is_relayed_and_a_new_certificate_disturbs_nobody()
 async fn what_is_no_tls_is_closed() {
     let config = format!("{INGEST}[limits]\nhandshake_timeout = \"400ms\"\n{}", relay("r", &[push("one", "live/one")]));
     let server = setup(&config).file("cert.pem", pem("one.pem")).file("cert.key", pem("one.key")).start().await;
-    for (reason, said) in [("tls", &b"\x03 a plain RTMP handshake"[..]), ("handshake_timeout", b"\x16"), ("handshake_timeout", b"")] {
+    for (reason, said) in
+        [("tls", &b"\x03 a plain RTMP handshake"[..]), ("handshake_timeout", b"\x16"), ("handshake_timeout", b"")]
+    {
         let before = server.metric(&format!("relayd_ingest_closed_total{{reason=\"{reason}\"}}")).await;
         let mut stranger = Stranger::connect(server.tls_ingest()).await.unwrap();
         stranger.say(said).await;
@@ -82,5 +84,9 @@ async fn what_is_no_tls_is_closed() {
 async fn a_certificate_with_a_strange_key_is_a_configuration_error() {
     let finished = setup(INGEST).file("cert.pem", pem("one.pem")).file("cert.key", pem("two.key")).run().await;
     assert_eq!(finished.status.code(), Some(78), "{}", finished.stderr);
-    assert!(finished.stderr.contains("relay.toml:5: ingest.tls_key: the key is not that of the certificate"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("relay.toml:5: ingest.tls_key: the key is not that of the certificate"),
+        "{}",
+        finished.stderr
+    );
 }

@@ -8,8 +8,8 @@ use relay::{Flush, OnFault, OnFormatChange, OnLag, Rate, Revert, Standby};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{LogFormat, OnDuplicate};
 use super::units::{GiveUp, InputType, Size, Text};
+use super::{LogFormat, OnDuplicate};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

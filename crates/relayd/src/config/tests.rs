@@ -139,7 +139,10 @@ fn the_ingest_may_be_strict() {
     let tls = config.ingest.as_ref().unwrap().tls.as_ref().unwrap();
     assert_eq!(tls.cert, repository("fixtures/config/good/../../tls/one.pem"));
     let limits = &config.limits;
-    assert_eq!((limits.handshake_timeout, limits.publish_timeout), (Duration::from_secs(3600), Duration::from_secs(3600)));
+    assert_eq!(
+        (limits.handshake_timeout, limits.publish_timeout),
+        (Duration::from_secs(3600), Duration::from_secs(3600))
+    );
     assert_eq!((limits.rtmp.max_message, limits.rtmp.max_unaccepted_message), (4 << 10, 4 << 10));
     assert_eq!((limits.metadata().depth, limits.metadata().values), (1, 65_536));
     let pushes: Vec<_> = config.relays[0]
@@ -153,10 +156,7 @@ fn the_ingest_may_be_strict() {
     let after = Duration::from_secs;
     assert_eq!(
         pushes,
-        [
-            ("0123456789abcdef", OnDuplicate::Replace, after(0)),
-            ("tx-file-key", OnDuplicate::Reject, after(3)),
-        ]
+        [("0123456789abcdef", OnDuplicate::Replace, after(0)), ("tx-file-key", OnDuplicate::Reject, after(3)),]
     );
 }
 
@@ -269,9 +269,17 @@ fn the_description_shows_everything_but_secrets() {
     for path in toml_files("fixtures/config/good") {
         let config = Config::load(&path, &|_| None).unwrap();
         for text in [config.describe(), format!("{config:?}")] {
-            for secret in
-                ["password", "sign=", "backup=1", "streamname", "abcd-ef", "file-key", "a-token", "room/stream", "89abc"]
-            {
+            for secret in [
+                "password",
+                "sign=",
+                "backup=1",
+                "streamname",
+                "abcd-ef",
+                "file-key",
+                "a-token",
+                "room/stream",
+                "89abc",
+            ] {
                 assert!(!text.contains(secret), "{secret} in {text}");
             }
         }

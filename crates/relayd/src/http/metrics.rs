@@ -132,7 +132,11 @@ impl Families {
                 "Connections to the ingest that ended, by cause.",
                 &["reason"],
             )?,
-            http_refused: counter("http_refused_total", "Clients of the HTTP side refused by its limits.", &["reason"])?,
+            http_refused: counter(
+                "http_refused_total",
+                "Clients of the HTTP side refused by its limits.",
+                &["reason"],
+            )?,
             registry: registry.clone(),
         })
     }

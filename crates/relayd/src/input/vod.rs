@@ -97,12 +97,7 @@ impl<'a> Player<'a> {
         Self { config, start: None, base: 0, end: 0 }
     }
 
-    async fn play(
-        mut self,
-        shared: &Shared,
-        link: &mut Link,
-        backoff: &mut Backoff,
-    ) -> Result<Ended, Gone> {
+    async fn play(mut self, shared: &Shared, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
@@ -138,12 +133,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    async fn play_item(
-        &mut self,
-        item: &VodItem,
-        shared: &Shared,
-        link: &mut Link,
-    ) -> Result<Item, Gone> {
+    async fn play_item(&mut self, item: &VodItem, shared: &Shared, link: &mut Link) -> Result<Item, Gone> {
         let mut body = match unless_told(link, open(item, self.config, shared)).await? {
             Some(Ok(body)) => body,
             Some(Err(error)) => return Ok(Item::Failed(error)),

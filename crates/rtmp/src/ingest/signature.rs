@@ -111,7 +111,11 @@ mod tests {
         // A time that no number holds is no time, whoever signed it.
         for time in ["", "+1", "10000000000000000", "soon"] {
             let secret = String::from_utf8(tx_secret(KEY, b"relay1", time.as_bytes()).to_vec()).unwrap();
-            assert_eq!(check("live", &format!("relay1?txSecret={secret}&txTime={time}"), 0), Signature::Invalid, "{time}");
+            assert_eq!(
+                check("live", &format!("relay1?txSecret={secret}&txTime={time}"), 0),
+                Signature::Invalid,
+                "{time}"
+            );
         }
     }
 }

@@ -11,9 +11,7 @@ use super::Resolver;
 use super::checks::{HOUR, NOW, TICK};
 use crate::config::raw::{RawAuth, RawIngest, RawInput};
 use crate::config::source::variable;
-use crate::config::{
-    AdminConfig, INGEST_LISTEN, IngestConfig, IngestTlsConfig, OnDuplicate, PushConfig, Secret,
-};
+use crate::config::{AdminConfig, INGEST_LISTEN, IngestConfig, IngestTlsConfig, OnDuplicate, PushConfig, Secret};
 use crate::ingest::{CertificateError, certified_key};
 
 impl Resolver<'_> {
@@ -43,7 +41,10 @@ impl Resolver<'_> {
                 let spans = [at.map(|at| at.span()), cert.map(|cert| cert.span()), key.map(|key| key.span())];
                 for (name, _) in ["tls_listen", "tls_cert", "tls_key"].iter().zip(&spans).filter(|(_, s)| s.is_none()) {
                     let given = spans.iter().flatten().next().unwrap_or(&table).clone();
-                    self.fail(given, format!("RTMPS needs {name} too; allowed: tls_listen, tls_cert and tls_key together"));
+                    self.fail(
+                        given,
+                        format!("RTMPS needs {name} too; allowed: tls_listen, tls_cert and tls_key together"),
+                    );
                 }
                 None
             }

@@ -35,9 +35,7 @@ impl Resolver<'_> {
     fn refuse_keys_of_other_types(&mut self, raw: &RawInput, kind: InputType) {
         let (kind, allowed) = match kind {
             InputType::Pull => ("pull", ["url", "headers", "connect_timeout", "max_tag_size", "retry"].as_slice()),
-            InputType::Push => {
-                ("push", ["key", "auth", "on_duplicate", "replace_after", "idle_timeout"].as_slice())
-            }
+            InputType::Push => ("push", ["key", "auth", "on_duplicate", "replace_after", "idle_timeout"].as_slice()),
             InputType::Vod => ("vod", ["urls", "loops", "connect_timeout", "max_tag_size", "retry"].as_slice()),
         };
         let given = [
