@@ -358,7 +358,9 @@ async fn harass(ingest: SocketAddr, n: usize) {
                 let _ = tokio::time::timeout(Duration::from_secs(2), peer.say(&ask)).await;
             }
         }
-        let _ = tokio::time::timeout(Duration::from_secs(20), peer.ended()).await;
+        while peer.is_open() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 

@@ -211,6 +211,22 @@ fn policy() -> FailoverPolicy {
 use InputKind::{Pull, Push, Vod};
 
 #[test]
+fn metadata_beyond_its_limits_is_dropped_and_counted() {
+    let values = |count: usize| {
+        let body = [&b"\x02\0\x0aonMetaData\x03"[..], &b"\0\x01a\x05".repeat(count - 2), b"\0\0\x09"].concat();
+        Report::Tag(Tag { kind: Kind::Script, timestamp: 0, body: body.into() })
+    };
+    let mut world = World::new(FailoverPolicy::default(), &[Pull]);
+    world.failover = world.failover.with_metadata_limits(amf0::Limits { values: 20, ..amf0::Limits::default() });
+    world.report(0, Report::Connecting);
+    world.report(0, Report::Connected);
+    for (count, dropped) in [(20, 0), (21, 1), (20, 1)] {
+        world.report(0, values(count));
+        assert_eq!(world.failover.inputs()[0].counters().dropped_scripts, dropped, "{count} values");
+    }
+}
+
+#[test]
 fn the_programme_begins_at_a_keyframe_with_dts_0_and_headers_first() {
     let mut world = World::new(policy(), &[Pull]);
     assert_eq!(world.done, ["Start(0)"]);

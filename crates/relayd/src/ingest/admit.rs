@@ -23,7 +23,7 @@ use crate::stream::Stream;
 /// Leads a connection up to its wish to publish and hands it to its input, or refuses it.
 pub(super) async fn admit(tcp: TcpStream, tls: Option<IngestTls>, door: &Door, mut guest: Guest) {
     match lead(tcp, tls, door).await {
-        Ok((stream, session, wish)) => judge(Publisher { stream, session, guest }, &wish, door).await,
+        Ok((stream, session, wish)) => judge(Box::new(Publisher { stream, session, guest }), &wish, door).await,
         Err(Ended(cause, detail)) => guest.closed(cause, &detail),
     }
 }
@@ -80,13 +80,14 @@ async fn step(stream: &mut Stream, session: &mut Ingest, buffer: &mut BytesMut) 
     }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
 fn broken(error: io::Error) -> Ended {
     Ended(Closed::Broken, error.to_string().into())
 }
 
 /// A key that is not accepted costs its client some time, and so do the next ones from its address. The answer and the
 /// time are the same whatever is wrong: what keys exist, and which are in use, is nobody's business.
-async fn judge(publisher: Publisher, (app, key): &Wish, door: &Door) {
+async fn judge(publisher: Box<Publisher>, (app, key): &Wish, door: &Door) {
     if let Some(turn) = publisher.guest.turn() {
         sleep_until(turn.into()).await;
     }
@@ -95,7 +96,7 @@ async fn judge(publisher: Publisher, (app, key): &Wish, door: &Door) {
     let admitted = door.keys.admit((app, key.as_bytes()), publisher, unix_time, now.into_std());
     let Err((publisher, cause)) = admitted else { return };
 
-    let Publisher { mut stream, mut session, mut guest } = publisher;
+    let Publisher { mut stream, mut session, mut guest } = *publisher;
     let delay = door.limits.refusal_delay.mul_f64(1.0 + JITTER * fastrand::f64());
     let until = guest.failed(now.into_std(), delay);
     guest.closed(cause, &"refused");

@@ -32,7 +32,7 @@ pub struct PushKeys(Arc<Mutex<Vec<Arc<Place>>>>);
 #[derive(Debug)]
 struct Place {
     config: PushConfig,
-    way: mpsc::Sender<Publisher>,
+    way: mpsc::Sender<Box<Publisher>>,
     /// When the publisher who is here was last heard of; None: nobody is.
     heard: Mutex<Option<Instant>>,
 }
@@ -45,10 +45,10 @@ impl PushKeys {
     pub fn admit(
         &self,
         (app, key): (&[u8], &[u8]),
-        mut publisher: Publisher,
+        mut publisher: Box<Publisher>,
         unix_time: u64,
         now: Instant,
-    ) -> Result<(), (Publisher, Closed)> {
+    ) -> Result<(), (Box<Publisher>, Closed)> {
         let places = self.lock();
         let mut found = None;
         for place in places.iter() {
@@ -111,12 +111,12 @@ impl Place {
 pub struct Registration {
     keys: PushKeys,
     place: Arc<Place>,
-    publishers: mpsc::Receiver<Publisher>,
+    publishers: mpsc::Receiver<Box<Publisher>>,
 }
 
 impl Registration {
     /// The next publisher. One that comes while another is here takes its place.
-    pub async fn publisher(&mut self) -> Option<Publisher> {
+    pub async fn publisher(&mut self) -> Option<Box<Publisher>> {
         self.publishers.recv().await
     }
 

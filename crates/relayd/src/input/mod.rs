@@ -100,8 +100,14 @@ impl Link {
     }
 
     /// Waits while the relay task is behind: the peer's TCP is what slows down then. An error means the relay is gone.
-    async fn report(&self, reports: Vec<Report>) -> Result<(), Gone> {
-        self.reports.send(Reports { input: self.input, reports }).await.map_err(|_| Gone)
+    async fn report(&self, mut reports: Vec<Report>) -> Result<(), Gone> {
+        while !reports.is_empty() {
+            // One read can hold tens of thousands of tags of two bytes each; what waits on the way is counted in batches.
+            let rest = reports.split_off(BATCH.min(reports.len()));
+            let batch = Reports { input: self.input, reports: std::mem::replace(&mut reports, rest) };
+            self.reports.send(batch).await.map_err(|_| Gone)?;
+        }
+        Ok(())
     }
 
     /// Lets `wait` pass. Commands that come meanwhile mean a connection that no longer exists.
@@ -115,6 +121,9 @@ impl Link {
         }
     }
 }
+
+/// Reports that are handed over at once.
+const BATCH: usize = 1_024;
 
 /// The relay task has let go of this input.
 #[derive(Debug)]

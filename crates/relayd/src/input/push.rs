@@ -46,7 +46,7 @@ pub(super) async fn run(config: &PushConfig, keys: &PushKeys, mut link: Link) ->
 /// Why a publisher's time is over, and who comes in its place.
 struct Ended {
     error: InputError,
-    replacement: Option<Publisher>,
+    replacement: Option<Box<Publisher>>,
 }
 
 impl From<InputError> for Ended {
@@ -56,8 +56,8 @@ impl From<InputError> for Ended {
 }
 
 /// One publisher, from its acceptance to its end.
-async fn serve(publisher: Publisher, registration: &mut Registration, link: &mut Link) -> Result<Ended, Gone> {
-    let Publisher { mut stream, mut session, mut guest } = publisher;
+async fn serve(publisher: Box<Publisher>, registration: &mut Registration, link: &mut Link) -> Result<Ended, Gone> {
+    let Publisher { mut stream, mut session, mut guest } = *publisher;
     session.accept();
     let ended = read(&mut stream, &mut session, registration, link).await?;
     guest.closed(ended.error.closed(), &ended.error);

@@ -82,14 +82,13 @@ fn too_many_strangers_cost_the_largest_crowd_its_oldest() {
     honest.0.let_in();
     assert_eq!(census.present(), (3, 1));
     balanced(&census);
+}
 
-    // Of equal crowds the oldest goes.
-    let scattered: Vec<_> = (1..=4).map(|n| enter(&census, &format!("10.0.1.{n}")).unwrap()).collect();
-    drop(crowd);
-    let more: Vec<_> = (1..=2).map(|n| enter(&census, &format!("10.0.2.{n}")).unwrap()).collect();
-    assert!(more.iter().all(stays));
-    assert!(!scattered.iter().all(stays));
-    assert!(!stays(&scattered[0]) || census.present().0 < 4, "the oldest goes first");
+#[test]
+fn of_crowds_of_one_size_the_oldest_member_goes() {
+    let census = census(100, 100, 3);
+    let scattered: Vec<_> = (1..=5).map(|n| enter(&census, &format!("10.0.0.{n}")).unwrap()).collect();
+    assert_eq!(scattered.iter().map(stays).collect::<Vec<_>>(), [false, false, true, true, true]);
     balanced(&census);
 }
 
