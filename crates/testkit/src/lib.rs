@@ -7,6 +7,7 @@
 //! | [`Ingest`], [`Script`] | an RTMP server that records its publishers, and how it misbehaves |
 //! | [`Publisher`] | an encoder that publishes over RTMP |
 //! | [`Relayd`] | the daemon, as a child process |
+//! | [`readers`] | how peers of several makes read RTMP chunks |
 //! | [`judge`] | what must hold for everything that an output received |
 //!
 //! Nothing here synchronises by sleeping: waiting is for a condition, ends at [`DEADLINE`], and then panics with what was
@@ -24,6 +25,7 @@ mod ingest;
 pub mod judge;
 mod origin;
 mod publisher;
+pub mod readers;
 mod relayd;
 mod temp;
 

@@ -12,10 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Shared;
-use super::chunks::{self, Message, Reader};
+use super::chunks;
 use super::record::{Command, Ended, Received};
 use super::replies;
 use super::script::{Script, Step};
+use crate::readers::{Message, Personality, Reader};
 
 /// Serves a connection to its end and records how it ended.
 pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared: Arc<Shared>) {
@@ -26,7 +27,7 @@ pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared:
         script,
         index,
         shared: shared.clone(),
-        reader: Reader::new(),
+        reader: Reader::new(Personality::Spec),
         chunk_size: 128,
         silent: false,
     };
