@@ -32,7 +32,7 @@ mod temp;
 pub use clock::Clock;
 pub use encode::{Codec, Encode, Id, Track};
 pub use feed::Feed;
-pub use ingest::{Command, Ended, Ingest, Received, Record, Script, Step};
+pub use ingest::{Audience, Command, Ended, Ingest, Received, Record, Script, Step};
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};
 pub use relayd::{Finished, Relayd, Setup};
