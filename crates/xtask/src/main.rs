@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask ci`.
+//! The project's own chores: `cargo xtask test`, `ci` and `soak`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -6,6 +6,7 @@
 )]
 
 mod packages;
+mod soak;
 mod steps;
 
 use std::{env, ffi::OsString, process::ExitCode};
@@ -16,6 +17,10 @@ usage: cargo xtask <task>
   test [args]   install the Debian packages the tests need, where missing, and run every test;
                 the arguments go to `cargo test`
   ci            formatting, lints, documentation, tests, and a compile of the benches
+  soak [--minutes 30] [--outputs 20] [--seed N]
+                a release daemon between sources and platforms that are killed, stalled and restarted at random;
+                fails when its memory grows or when frames are missing without a cause
+  soak --month  fifty simulated days at full rate, with optimisation
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +28,8 @@ fn main() -> ExitCode {
     let outcome = match Task::parse(&args) {
         Some(Task::Test(rest)) => steps::test(rest),
         Some(Task::Ci) => steps::ci(),
+        Some(Task::Soak(rest)) => soak::launch(rest),
+        Some(Task::SoakRun(rest)) => soak::run(rest),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -41,6 +48,9 @@ fn main() -> ExitCode {
 enum Task<'a> {
     Test(&'a [OsString]),
     Ci,
+    Soak(&'a [OsString]),
+    /// What [`soak::launch`] starts, built with optimisation.
+    SoakRun(&'a [OsString]),
 }
 
 impl<'a> Task<'a> {
@@ -49,6 +59,8 @@ impl<'a> Task<'a> {
         match (name.to_str()?, rest) {
             ("test", rest) => Some(Self::Test(rest)),
             ("ci", []) => Some(Self::Ci),
+            ("soak", rest) => Some(Self::Soak(rest)),
+            (soak::RUN, rest) => Some(Self::SoakRun(rest)),
             _ => None,
         }
     }

@@ -43,7 +43,7 @@ pub(crate) fn ci() -> Result<()> {
 }
 
 /// A cargo command at the root of the workspace; `words` are its arguments, parted by spaces.
-fn cargo(words: &str) -> Command {
+pub(crate) fn cargo(words: &str) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in <root>/crates/xtask");
     command.args(words.split(' ')).current_dir(root);
@@ -56,7 +56,7 @@ fn cargo(words: &str) -> Command {
     command
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot run cargo")?;
     if !status.success() {
         let words: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();

@@ -30,7 +30,8 @@ pub struct Break {
 }
 
 /// What must hold for a session without knowing what comes later: frames are genuine, timestamps never go back, audio and
-/// video lie on one clock, headers come once, messages are well formed. It remembers where things stand and no messages.
+/// video lie on one clock that moves at breaks only, headers come once, messages are well formed. It remembers where
+/// things stand, and no messages.
 #[derive(Debug)]
 pub struct Session {
     sources: Arc<[Source]>,
@@ -41,8 +42,10 @@ pub struct Session {
     headers: BTreeMap<u8, Bytes>,
     stream_id: Option<u32>,
     places: BTreeMap<Track, Place>,
-    /// Timestamp minus position, since the last break.
+    /// Timestamp minus position, of the newest frames.
     offsets: BTreeMap<Track, i64>,
+    /// The same of the first frames since the last break.
+    bases: BTreeMap<Track, i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +94,7 @@ impl Session {
             stream_id: None,
             places: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            bases: BTreeMap::new(),
         }
     }
 
@@ -161,9 +165,15 @@ impl Session {
                 return Err(format!("{message:?} is no keyframe and comes after {:?}", found.before));
             }
             self.offsets.clear();
+            self.bases.clear();
         }
         let position = id.position() + rounds * source.length();
-        self.offsets.insert(id.track, i64::from(message.timestamp) - position.cast_signed());
+        let offset = i64::from(message.timestamp) - position.cast_signed();
+        let moved = offset - *self.bases.entry(id.track).or_insert(offset);
+        if moved.abs() > self.tolerance {
+            return Err(format!("the clock has moved by {moved} ms at {message:?}"));
+        }
+        self.offsets.insert(id.track, offset);
         self.places.insert(id.track, Place { id, rounds });
         let (low, high) = (self.offsets.values().min(), self.offsets.values().max());
         if let (Some(low), Some(high)) = (low, high)
@@ -216,7 +226,8 @@ mod tests {
     #[test]
     fn offences_are_told() {
         type Spoil = fn(&mut Vec<Received>);
-        let spoils: [(&str, Spoil); 10] = [
+        let spoils: [(&str, Spoil); 11] = [
+            ("moved", |all| all.iter_mut().skip(80).for_each(|message| message.timestamp += 60)),
             ("begins with", |all| drop(all.remove(3))),
             ("begins with", |all| all.iter_mut().for_each(|message| message.timestamp += 1)),
             ("after", |all| all[60].timestamp -= 300),
@@ -231,7 +242,7 @@ mod tests {
             ("chunk stream 20", |all| all[60].chunk_stream = 20),
             ("message stream 2", |all| all[60].stream_id = 2),
             ("apart", |all| {
-                let audio = all.iter_mut().skip(50).filter(|message| message.kind == Kind::Audio);
+                let audio = all.iter_mut().filter(|message| message.class() == Class::Audio);
                 audio.for_each(|message| message.timestamp += 60);
             }),
         ];
