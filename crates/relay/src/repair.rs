@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    anchor::Anchor,
     fault::{Fault, FaultKind},
     unwrap::Unwrap,
 };
@@ -60,6 +61,18 @@ pub struct Repair {
     apart_since: Option<Instant>,
     skewed: bool,
     misplaced: bool,
+    clock: Clock,
+}
+
+/// The line against the wall clock. A repair cannot know to the millisecond where the line would have gone on; what it
+/// puts in too much shows in the arrival of later tags.
+#[derive(Clone, Debug, Default)]
+struct Clock {
+    started: Option<Instant>,
+    /// Of the present epoch.
+    edge: Option<Anchor>,
+    /// Where the edge stood before the first repair.
+    baseline: Option<i64>,
 }
 
 /// What a track has shown so far.
@@ -83,6 +96,7 @@ impl Repair {
             apart_since: None,
             skewed: false,
             misplaced: false,
+            clock: Clock::default(),
         }
     }
 
@@ -138,13 +152,15 @@ impl Repair {
         Repaired { dts, fault: None, wrapped }
     }
 
-    /// The line goes on after the last tag of both tracks, by a frame or by the time that really passed.
+    /// The line goes on after the last tag of both tracks, by a frame or by the time that really passed, less what
+    /// earlier repairs put in too much: a file that loops for days would otherwise run ahead of the clock.
     fn new_epoch(&mut self, track: Track, source: i64, arrived: Instant, fault: Fault, wrapped: bool) -> Repaired {
         let lanes = || [self.audio, self.video].into_iter().flatten();
         let reached = lanes().map(|lane| lane.last).max().unwrap_or(0);
         let silent = lanes().map(|lane| arrived.saturating_duration_since(lane.arrived)).min().unwrap_or_default();
         let interval = self.lane(track).map_or(track.usual_interval(), |lane| lane.interval);
-        let dts = reached + interval.max(millis(silent));
+        let lowest = self.lane(track).map_or(reached, |lane| reached.max(lane.last + 1));
+        let dts = (reached + interval.max(millis(silent)) - self.clock.take_ahead()).max(lowest);
         self.previous = Some((self.offset, arrived));
         self.offset = dts - source;
         self.put(track, Lane { last: dts, arrived, interval });
@@ -182,10 +198,24 @@ impl Repair {
     }
 
     fn put(&mut self, track: Track, lane: Lane) {
+        self.clock.observe(lane.last, lane.arrived);
         match track {
             Track::Audio => self.audio = Some(lane),
             Track::Video => self.video = Some(lane),
         }
+    }
+}
+
+impl Clock {
+    fn observe(&mut self, dts: i64, arrived: Instant) {
+        let started = *self.started.get_or_insert(arrived);
+        self.edge.get_or_insert_with(|| Anchor::new(started)).observe(dts, arrived);
+    }
+
+    /// How far the line is ahead of where it stood before the first repair, in ms; an epoch ends here.
+    fn take_ahead(&mut self) -> i64 {
+        let Some(edge) = self.edge.take().and_then(|edge| edge.value()) else { return 0 };
+        (edge - *self.baseline.get_or_insert(edge)).max(0)
     }
 }
 

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -22,6 +23,8 @@ pub use script::{Script, Step};
 
 /// What the kernel may hold for a connection that is not read, in bytes: small, so that a stall is felt soon.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
+/// How often a port is tried that was let go of.
+const REBIND: Duration = Duration::from_millis(50);
 
 /// An RTMP server on loopback. Connections end when it is dropped.
 #[derive(Debug)]
@@ -31,8 +34,20 @@ pub struct Ingest {
     accepting: AbortHandle,
 }
 
+/// Sees what publishers send as it comes. The [`Record`] of a connection then holds no messages, so that it stays small
+/// however long the connection lasts.
+pub trait Audience: fmt::Debug + Send + Sync {
+    /// Connection `connection`, counted from 0, may publish.
+    fn started(&self, connection: usize);
+    /// It sent audio, video or data.
+    fn received(&self, connection: usize, message: &Received);
+    /// It is over.
+    fn ended(&self, connection: usize, how: &Ended);
+}
+
 #[derive(Debug)]
 struct Shared {
+    audience: Option<Arc<dyn Audience>>,
     records: Mutex<Vec<Record>>,
     /// Counts the changes of `records`.
     changed: watch::Sender<u64>,
@@ -43,8 +58,14 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default)]
 struct Control {
     paused: bool,
+    /// Nobody is let in.
+    closed: bool,
+    /// No connection is read faster.
+    read_bytes_per_sec: Option<u32>,
     /// Connections of an earlier generation are over.
     generation: u64,
+    /// They end with a reset.
+    abruptly: bool,
 }
 
 impl Ingest {
@@ -54,20 +75,27 @@ impl Ingest {
     }
 
     /// A server that misbehaves.
-    #[expect(clippy::unused_async, reason = "every peer of this crate is started the same way, within the runtime")]
     pub async fn scripted(script: Script) -> Self {
-        let socket = TcpSocket::new_v4().expect("the system has sockets");
-        socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a new socket takes options");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
-        let listener = socket.listen(64).expect("a bound socket can listen");
+        Self::new(script, None).await
+    }
+
+    /// A server that accepts every publisher and has an audience.
+    pub async fn before(audience: Arc<dyn Audience>) -> Self {
+        Self::new(Script::default(), Some(audience)).await
+    }
+
+    #[expect(clippy::unused_async, reason = "every peer of this crate is started the same way, within the runtime")]
+    async fn new(script: Script, audience: Option<Arc<dyn Audience>>) -> Self {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
+            audience,
             records: Mutex::default(),
             changed: watch::Sender::default(),
             script: Mutex::new(script),
             control: watch::Sender::default(),
         });
-        let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        let accepting = tokio::spawn(accept(listener, address, shared.clone())).abort_handle();
         Self { address, shared, accepting }
     }
 
@@ -96,9 +124,37 @@ impl Ingest {
         self.shared.control.send_modify(|control| control.paused = false);
     }
 
+    /// Reads no faster than this from anyone, from now on; None: as fast as it can.
+    pub fn read_slowly(&self, bytes_per_sec: Option<u32>) {
+        self.shared.control.send_modify(|control| control.read_bytes_per_sec = bytes_per_sec);
+    }
+
     /// Closes every connection. New ones are accepted.
     pub fn disconnect(&self) {
-        self.shared.control.send_modify(|control| control.generation += 1);
+        self.end_connections(false);
+    }
+
+    /// Resets every connection. New ones are accepted.
+    pub fn reset(&self) {
+        self.end_connections(true);
+    }
+
+    /// Closes every connection, and refuses new ones from now on.
+    pub fn stop_listening(&self) {
+        self.shared.control.send_modify(|control| control.closed = true);
+        self.end_connections(false);
+    }
+
+    /// Accepts connections again, on the same port.
+    pub fn listen_again(&self) {
+        self.shared.control.send_modify(|control| control.closed = false);
+    }
+
+    fn end_connections(&self, abruptly: bool) {
+        self.shared.control.send_modify(|control| {
+            control.generation += 1;
+            control.abruptly = abruptly;
+        });
     }
 
     /// Every connection so far, in the order they came.
@@ -173,11 +229,18 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
+    let mut control = shared.control.subscribe();
+    let mut listener = Some(listener);
     loop {
+        if control.borrow_and_update().closed {
+            listener = None;
+        } else if listener.is_none() {
+            listener = listen(address).ok();
+        }
         tokio::select! {
-            accepted = listener.accept() => {
+            accepted = next_connection(listener.as_ref()) => {
                 let Ok((socket, peer)) = accepted else { return };
                 let mut records = lock(&shared.records);
                 let index = records.len();
@@ -188,8 +251,26 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 connections.spawn(session::run(socket, script, index, shared.clone()));
             }
             Some(_) = connections.join_next() => {}
+            changed = control.changed() => if changed.is_err() { return },
+            // The port may be in use for a moment more.
+            () = tokio::time::sleep(REBIND), if listener.is_none() => {}
         }
     }
+}
+
+async fn next_connection(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

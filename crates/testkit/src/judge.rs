@@ -1,4 +1,5 @@
-//! What must hold for everything that an output received. Every function panics with what is wrong.
+//! What must hold for everything that an output received. Every function panics with what is wrong; [`Session`] judges
+//! as messages come and tells.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,10 @@ use flv::{Class, Kind};
 
 use crate::encode::{Encode, Id, Track};
 use crate::ingest::{Received, Record};
+
+mod session;
+
+pub use session::{Break, Session, Source};
 
 /// All of them, for one session that relayed one encode without loss.
 pub fn clean(record: &Record, encode: &Encode) {

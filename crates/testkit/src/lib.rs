@@ -9,6 +9,7 @@
 //! | [`Stranger`] | a client of an RTMP listener whose every byte is the test's |
 //! | [`Relayd`] | the daemon, as a child process |
 //! | [`NotifySocket`] | the service manager that the daemon reports to |
+//! | [`readers`] | how peers of several makes read RTMP chunks |
 //! | [`judge`] | what must hold for everything that an output received |
 //!
 //! Nothing here synchronises by sleeping: waiting is for a condition, ends at [`DEADLINE`], and then panics with what was
@@ -27,6 +28,7 @@ pub mod judge;
 mod notify;
 mod origin;
 mod publisher;
+pub mod readers;
 mod relayd;
 pub mod stranger;
 mod temp;
@@ -34,7 +36,7 @@ mod temp;
 pub use clock::Clock;
 pub use encode::{Codec, Encode, Id, Track};
 pub use feed::Feed;
-pub use ingest::{Command, Ended, Ingest, Received, Record, Script, Step};
+pub use ingest::{Audience, Command, Ended, Ingest, Received, Record, Script, Step};
 pub use notify::NotifySocket;
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};

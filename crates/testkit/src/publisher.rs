@@ -20,7 +20,15 @@ use crate::encode::Encode;
 #[derive(Debug)]
 pub struct Publisher {
     task: JoinHandle<Result<(), PublisherError>>,
-    close: watch::Sender<bool>,
+    wish: watch::Sender<Wish>,
+}
+
+/// What the publisher is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Play,
+    Stall,
+    Close,
 }
 
 /// Why publishing ended.
@@ -41,15 +49,25 @@ impl Publisher {
         let target = Target::parse(url).expect("a test's URL is one");
         let connecting = timeout(DEADLINE, Connection::open(target));
         let (connection, stream_id) = connecting.await.map_err(|_| PublisherError::Timeout)??;
-        let (close, closing) = watch::channel(false);
-        let task = tokio::spawn(connection.play(encode.clone(), stream_id, closing));
-        Ok(Self { task, close })
+        let (wish, wishes) = watch::channel(Wish::Play);
+        let task = tokio::spawn(connection.play(encode.clone(), stream_id, wishes));
+        Ok(Self { task, wish })
     }
 
     /// Unpublishes and closes the connection.
     pub async fn close(mut self) -> Result<(), PublisherError> {
-        self.close.send_replace(true);
+        self.wish.send_replace(Wish::Close);
         (&mut self.task).await.unwrap_or_else(|error| panic!("the publisher's task: {error}"))
+    }
+
+    /// Sends nothing more; the connection stays open.
+    pub fn stall(&self) {
+        self.wish.send_replace(Wish::Stall);
+    }
+
+    /// Takes [`Self::stall`] back. What it held back follows at once.
+    pub fn resume(&self) {
+        self.wish.send_replace(Wish::Play);
     }
 
     /// Waits until the server ends the session. Panics when it does not.
@@ -120,7 +138,7 @@ impl Connection {
         mut self,
         encode: Encode,
         stream_id: u32,
-        mut closing: watch::Receiver<bool>,
+        mut wishes: watch::Receiver<Wish>,
     ) -> Result<(), PublisherError> {
         let start = encode.gop_start(encode.clock().position());
         let mut writer = MediaWriter::new(stream_id, 0);
@@ -130,8 +148,15 @@ impl Connection {
         let mut tags = encode.placed_from(start);
         let mut next = tags.next();
         while let Some(placed) = next.take() {
+            let wish = *wishes.borrow_and_update();
+            if wish == Wish::Close {
+                self.session.close();
+                self.flush().await?;
+                self.socket.shutdown().await?;
+                return Ok(());
+            }
             tokio::select! {
-                () = sleep_until(encode.clock().at(placed.position)) => {
+                () = sleep_until(encode.clock().at(placed.position)), if wish == Wish::Play => {
                     self.send(&mut writer, &placed.tag).await?;
                     next = tags.next();
                 }
@@ -140,10 +165,9 @@ impl Connection {
                     self.flush().await?;
                     next = Some(placed);
                 }
-                () = asked_to_close(&mut closing) => {
-                    self.session.close();
-                    self.flush().await?;
-                    self.socket.shutdown().await?;
+                changed = wishes.changed() => {
+                    // Dropped without being closed, the task is aborted.
+                    next = changed.is_ok().then_some(placed);
                 }
             }
         }
@@ -179,12 +203,5 @@ impl Connection {
             self.socket.write_all(&bytes).await?;
         }
         Ok(())
-    }
-}
-
-async fn asked_to_close(closing: &mut watch::Receiver<bool>) {
-    if closing.wait_for(|&closing| closing).await.is_err() {
-        // Dropped without being closed: the task is being aborted.
-        std::future::pending::<()>().await;
     }
 }

@@ -248,9 +248,14 @@ impl Relayd {
         .await;
     }
 
+    /// Its process id. Panics once the process has been waited for.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process has not been waited for")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("the process has not been waited for");
+        let pid = Pid::from_raw(self.pid() as i32).expect("no process has the id 0");
         kill_process(pid, signal).expect("the process is the test's own");
     }
 

@@ -2,9 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use flv::{DemuxLimits, Demuxer, Tag};
-use testkit::{Encode, Ended, Feed, Ingest, Origin, Publisher, PublisherError, Script, Step, Track, eventually, http};
+use testkit::{
+    Audience, DEADLINE, Encode, Ended, Feed, Ingest, Origin, Publisher, PublisherError, Received, Script, Step, Track,
+    eventually, http,
+};
+use tokio::net::TcpStream;
 
 async fn body(url: &str) -> (u16, Vec<u8>) {
     let (address, path) = url.trim_start_matches("http://").split_once('/').unwrap();
@@ -113,6 +120,81 @@ async fn an_ingest_that_pauses_takes_nothing_in() {
     assert!(meanwhile <= paused + 3, "{paused} frames, then {meanwhile}");
     ingest.unpause();
     ingest.published(paused + 20).await;
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    started: AtomicUsize,
+    frames: AtomicUsize,
+    ended: Mutex<Vec<(usize, Ended)>>,
+}
+
+impl Audience for Counted {
+    fn started(&self, _connection: usize) {
+        self.started.fetch_add(1, Relaxed);
+    }
+
+    fn received(&self, _connection: usize, message: &Received) {
+        self.frames.fetch_add(usize::from(message.id().is_some()), Relaxed);
+    }
+
+    fn ended(&self, connection: usize, how: &Ended) {
+        self.ended.lock().unwrap().push((connection, how.clone()));
+    }
+}
+
+#[tokio::test]
+async fn an_audience_sees_what_comes_and_the_record_stays_small() {
+    let (encode, seen) = (Encode::live("e"), Arc::new(Counted::default()));
+    let ingest = Ingest::before(seen.clone()).await;
+    let publisher = Publisher::start(&ingest.url("key"), &encode).await.unwrap();
+    eventually("frames", DEADLINE, async || {
+        let frames = seen.frames.load(Relaxed);
+        if frames >= 60 { Ok(()) } else { Err(format!("{frames} frames")) }
+    })
+    .await;
+    publisher.close().await.unwrap();
+    assert!(ingest.ended(0).await.messages.is_empty());
+    assert_eq!(seen.started.load(Relaxed), 1);
+    assert_eq!(*seen.ended.lock().unwrap(), [(0, Ended::Closed)]);
+}
+
+#[tokio::test]
+async fn a_publisher_that_stalls_sends_nothing_and_goes_on_when_told() {
+    let (encode, ingest) = (Encode::live("e"), Ingest::start().await);
+    let publisher = Publisher::start(&ingest.url("key"), &encode).await.unwrap();
+    ingest.published(60).await;
+    publisher.stall();
+    let stalled_at = encode.clock().position();
+    tokio::time::sleep_until(encode.clock().at(stalled_at + 400)).await;
+    let newest = ingest.records()[0].ids(Track::Video).pop().unwrap();
+    assert!(newest.position() <= stalled_at + 100, "{newest:?} came although it stalled at {stalled_at}");
+    publisher.resume();
+    let record = ingest.newest("what was held back", |record| {
+        record.ids(Track::Video).last().is_some_and(|id| id.position() > stalled_at + 400)
+    });
+    testkit::judge::contiguous(&record.await);
+}
+
+#[tokio::test]
+async fn an_ingest_ends_connections_and_refuses_new_ones_as_told() {
+    let (encode, ingest) = (Encode::live("e"), Ingest::start().await);
+    let mut publisher = Publisher::start(&ingest.url("key"), &encode).await.unwrap();
+    ingest.reset();
+    let reset = publisher.ended().await.unwrap_err();
+    assert!(reset.to_string().to_lowercase().contains("reset"), "{reset}");
+    assert_eq!(ingest.ended(0).await.ended, Some(Ended::Dropped));
+
+    ingest.stop_listening();
+    eventually("connections are refused", DEADLINE, async || {
+        TcpStream::connect(ingest.address()).await.map_or(Ok(()), |_| Err("accepted".to_owned()))
+    })
+    .await;
+    ingest.listen_again();
+    eventually("connections are accepted", DEADLINE, async || {
+        Publisher::start(&ingest.url("key"), &encode).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test`, `ci`, `peers` and `fuzz`.
+//! The project's own chores: `cargo xtask test`, `ci`, `peers`, `fuzz` and `soak`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +8,7 @@
 mod fuzz;
 mod packages;
 mod peers;
+mod soak;
 mod steps;
 mod supply;
 
@@ -25,6 +26,10 @@ usage: cargo xtask <task>
                 --target T    may be repeated; all
                 --jobs N      targets at a time; 1
                 --distil      instead: commit the smallest inputs found that run other code
+  soak [--minutes 30] [--outputs 20] [--seed N]
+                a release daemon between sources and platforms that are killed, stalled and restarted at random;
+                fails when its memory grows or when frames are missing without a cause
+  soak --month  fifty simulated days at full rate, with optimisation
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
         Some(Task::Rig(rest)) => peers::rig(rest),
         Some(Task::Floor(rest)) => peers::floor(rest),
         Some(Task::Fuzz(options)) => fuzz::fuzz(&options),
+        Some(Task::Soak(rest)) => soak::launch(rest),
+        Some(Task::SoakRun(rest)) => soak::run(rest),
         None => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -60,6 +67,9 @@ enum Task<'a> {
     /// What the rig runs beside the relays.
     Floor(&'a [OsString]),
     Fuzz(fuzz::Options),
+    Soak(&'a [OsString]),
+    /// What [`soak::launch`] starts, built with optimisation.
+    SoakRun(&'a [OsString]),
 }
 
 impl<'a> Task<'a> {
@@ -72,6 +82,8 @@ impl<'a> Task<'a> {
             (RIG, rest) => Some(Self::Rig(rest)),
             (peers::FLOOR, rest) => Some(Self::Floor(rest)),
             ("fuzz", rest) => fuzz::Options::parse(rest).map(Self::Fuzz),
+            ("soak", rest) => Some(Self::Soak(rest)),
+            (soak::RUN, rest) => Some(Self::SoakRun(rest)),
             _ => None,
         }
     }

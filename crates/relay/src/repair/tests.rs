@@ -60,6 +60,26 @@ fn a_rollback_is_one_fault_and_one_new_offset_for_both_tracks() {
     assert!((0..=60).contains(&offsets(&after)[0]), "{:?}", offsets(&after));
 }
 
+/// A file of 7 s that a server loops for hours, each time from 0, over a network that delays some tags.
+#[test]
+fn a_source_that_loops_does_not_run_ahead_of_the_clock() {
+    for jitter in [0, 30, 200] {
+        let mut feed = Feed::new();
+        let (mut delay, mut ahead, mut faults) = (0, 0, 0);
+        for at in 0..7_000_000u64 {
+            let (video, audio) = (at.is_multiple_of(40), (at * 3 % 64) < 3);
+            for track in [video.then_some(Track::Video), audio.then_some(Track::Audio)].into_iter().flatten() {
+                delay = (delay * 5 + at) % (jitter + 1);
+                let placed = feed.place(track, (at % 7_000) as u32, at + delay);
+                faults += usize::from(placed.fault.is_some());
+                ahead = placed.dts - at.cast_signed();
+            }
+        }
+        assert_eq!(faults, 999);
+        assert!((0..=60).contains(&ahead), "{ahead} ms ahead with {jitter} ms of jitter");
+    }
+}
+
 #[test]
 fn a_jump_of_a_day_is_closed() {
     let mut feed = Feed::new();

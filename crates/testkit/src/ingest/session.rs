@@ -11,11 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Shared;
-use super::chunks::{self, Message, Reader};
+use super::chunks;
 use super::record::{Command, Ended, Received};
 use super::replies;
 use super::script::{Script, Step};
+use super::{Control, Shared};
+use crate::readers::{Message, Personality, Reader};
 
 /// Serves a connection to its end and records how it ended.
 pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared: Arc<Shared>) {
@@ -26,14 +27,19 @@ pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared:
         script,
         index,
         shared: shared.clone(),
-        reader: Reader::new(),
+        reader: Reader::new(Personality::Spec),
         chunk_size: 128,
         silent: false,
     };
     let ended = tokio::select! {
-        ended = session.serve() => ended,
+        // It knows how to end abruptly, and does unless it is in the middle of something.
+        biased;
+        ended = session.serve(generation) => ended,
         _ = control.wait_for(|control| control.generation != generation) => Ended::Dropped,
     };
+    if let Some(audience) = &shared.audience {
+        audience.ended(index, &ended);
+    }
     shared.update(index, |record| record.ended = Some(ended));
 }
 
@@ -63,9 +69,9 @@ impl From<io::Error> for Stop {
 }
 
 impl Session {
-    async fn serve(mut self) -> Ended {
+    async fn serve(mut self, generation: u64) -> Ended {
         let stop = match self.handshake().await {
-            Ok(()) => self.messages().await,
+            Ok(()) => self.messages(generation).await,
             Err(_) => Stop::Gone,
         };
         match stop {
@@ -93,7 +99,7 @@ impl Session {
         Ok(())
     }
 
-    async fn messages(&mut self) -> Stop {
+    async fn messages(&mut self, generation: u64) -> Stop {
         let mut control = self.shared.control.subscribe();
         let mut buffer = vec![0; 16 * 1024];
         let mut next_ping = None;
@@ -104,7 +110,14 @@ impl Session {
             }
             let reset = started.zip(self.script.reset_after).map(|(started, after)| started + after);
             let deaf = started.zip(self.script.stop_reading_after).map(|(started, after)| started + after);
-            let reading = !control.borrow_and_update().paused && deaf.is_none_or(|at| Instant::now() < at);
+            let Control { paused, generation: newest, abruptly, .. } = *control.borrow_and_update();
+            if newest != generation {
+                if abruptly {
+                    let _ = self.socket.set_zero_linger();
+                }
+                return Stop::Ended(Ended::Dropped);
+            }
+            let reading = !paused && deaf.is_none_or(|at| Instant::now() < at);
             let step = tokio::select! {
                 read = self.socket.read(&mut buffer), if reading => match read {
                     Ok(0) => Err(Stop::Gone),
@@ -129,7 +142,8 @@ impl Session {
     }
 
     async fn received(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        if let (Some(rate), Some(_)) = (self.script.read_bytes_per_sec, self.started()) {
+        let rate = self.shared.control.borrow().read_bytes_per_sec.or(self.script.read_bytes_per_sec);
+        if let (Some(rate), Some(_)) = (rate, self.started()) {
             sleep(Duration::from_secs_f64(bytes.len() as f64 / f64::from(rate.max(1)))).await;
         }
         if self.silent && self.script.never_answer == Some(Step::Handshake) {
@@ -178,7 +192,10 @@ impl Session {
             stream_id: message.stream_id,
             at: Instant::now(),
         };
-        self.shared.update(self.index, |record| record.messages.push(received));
+        match &self.shared.audience {
+            Some(audience) => audience.received(self.index, &received),
+            None => self.shared.update(self.index, |record| record.messages.push(received)),
+        }
     }
 
     async fn command(&mut self, payload: Bytes) -> Result<(), Stop> {
@@ -281,6 +298,9 @@ impl Session {
         let started = replies::on_status("status", "NetStream.Publish.Start", "go");
         self.send(5, 20, stream_id, &started).await?;
         self.shared.update(self.index, |record| record.started = Some(Instant::now()));
+        if let Some(audience) = &self.shared.audience {
+            audience.started(self.index);
+        }
         if self.script.close_after_start {
             return Err(self.close().await);
         }
