@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    ops::Range,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -135,7 +134,7 @@ impl Bench<'_> {
         Ok(Run {
             party,
             treatments: vec![Treatment::Read; outputs],
-            counted: Range { start: 0, end: outputs },
+            counted: 0..outputs,
             rate,
             window: Duration::from_secs(self.options.seconds.unwrap_or(seconds)),
             relayd: self.relayd.to_owned(),
