@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    ops::Range,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -46,7 +46,7 @@ impl Bench<'_> {
         let rate = self.options.rate();
         println!("{}\n", self.heading(&parties, rate)?);
         let (mut rows, mut ratios) = (Vec::new(), Vec::new());
-        for &outputs in &self.options.outputs {
+        for outputs in self.options.outputs.iter().map(|outputs| outputs.get()) {
             let runs = parties.iter().map(|&party| self.plain(party, outputs, rate, 20)).collect::<Result<Vec<_>>>()?;
             let medians = self.rounds(&runs, 1);
             let base = parties.iter().position(|&party| party == Party::RelaydFrame).and_then(|at| medians[at]);
@@ -135,9 +135,9 @@ impl Bench<'_> {
         Ok(Run {
             party,
             treatments: vec![Treatment::Read; outputs],
-            counted: Range { start: 0, end: outputs },
+            counted: 0..outputs,
             rate,
-            window: Duration::from_secs(self.options.seconds.unwrap_or(seconds)),
+            window: Duration::from_secs(self.options.seconds.map_or(seconds, NonZeroU64::get)),
             relayd: self.relayd.to_owned(),
             folder: folder(party)?,
         })
@@ -146,7 +146,7 @@ impl Bench<'_> {
     /// Medians of the runs, each of them made once before one is made again; None where every round has failed.
     fn rounds(&self, runs: &[Run], usual: usize) -> Vec<Option<Figures>> {
         let mut figures = vec![Vec::new(); runs.len()];
-        for _ in 0..self.options.repeat.unwrap_or(usual) {
+        for _ in 0..self.options.repeat.map_or(usual, NonZeroUsize::get) {
             for (run, figures) in runs.iter().zip(&mut figures) {
                 let name = format!("{} x {}", run.party.name(), run.treatments.len());
                 match run.measure() {

@@ -51,6 +51,8 @@ pub(crate) struct Figures {
     pub(crate) audio: Delay,
     pub(crate) lost: f64,
     pub(crate) again: f64,
+    /// Publishers accepted beyond one for each output, those that disturb included.
+    pub(crate) reconnects: f64,
     /// From the relay's start to the first video on every output that counts, in seconds.
     pub(crate) live_after: f64,
     pub(crate) sink_cores: f64,
@@ -139,6 +141,7 @@ impl Run {
         }
         let skipped = stage.admin.map(skipped).transpose()?;
         let counted = sink.tally().count(self.counted.clone());
+        let accepted = sink.tally().accepted;
         let delay = |track: Track| {
             let ms = |quantile| counted.delays[track as usize].quantile(quantile).map_or(f64::NAN, |us| us / 1000.0);
             Delay { p50: ms(0.5), p99: ms(0.99) }
@@ -151,6 +154,7 @@ impl Run {
             audio: delay(Track::Audio),
             lost: counted.lost as f64,
             again: counted.again as f64,
+            reconnects: accepted as f64 - self.treatments.len() as f64,
             live_after: live_after.as_secs_f64(),
             sink_cores: sink_cpu / elapsed,
             source_cores: source_cpu / elapsed,

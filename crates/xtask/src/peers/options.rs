@@ -1,6 +1,9 @@
 //! The command line of `cargo xtask peers`.
 
-use std::path::PathBuf;
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::Parser;
 
@@ -14,17 +17,17 @@ use super::{
 #[command(name = "cargo xtask peers", no_binary_name = true)]
 pub(crate) struct Options {
     /// How many outputs, each in turn.
-    #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 300])]
-    pub(crate) outputs: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_value = "10,100,300")]
+    pub(crate) outputs: Vec<NonZeroUsize>,
     /// The measured time, in seconds.
     #[arg(long)]
-    pub(crate) seconds: Option<u64>,
+    pub(crate) seconds: Option<NonZeroU64>,
     /// The parties that take part.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Party>,
     /// Rounds; medians are shown.
     #[arg(long)]
-    pub(crate) repeat: Option<usize>,
+    pub(crate) repeat: Option<NonZeroUsize>,
     /// The video's payload rate; audio adds 128 kbit/s.
     #[arg(long, default_value_t = 3018)]
     pub(crate) video_kbps: u32,
@@ -69,12 +72,15 @@ mod tests {
     #[test]
     fn lists_are_parted_by_commas_and_the_rate_is_the_usual_one() {
         let options = Options::try_parse_from(["--outputs", "1,20", "--only", "nginx,relayd-100ms"]).unwrap();
-        assert_eq!(options.outputs, [1, 20]);
+        assert_eq!(options.outputs.iter().map(|n| n.get()).collect::<Vec<_>>(), [1, 20]);
         assert_eq!(options.parties(&[]), [Party::Nginx, Party::RelaydInterval]);
         assert_eq!(options.rate(), Rate { video_kbps: 3018, fps: 30 });
         let options = Options::try_parse_from::<_, &str>([]).unwrap();
-        assert_eq!(options.outputs, [10, 100, 300]);
+        assert_eq!(options.outputs.iter().map(|n| n.get()).collect::<Vec<_>>(), [10, 100, 300]);
         assert!(Options::try_parse_from(["--slope", "--disturb"]).is_err());
         assert!(Options::try_parse_from(["--only", "apache"]).is_err());
+        for count in ["--outputs", "--seconds", "--repeat"] {
+            assert!(Options::try_parse_from([count, "0"]).is_err(), "{count}");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 impl Figures {
-    pub(crate) const HEAD: [&str; 11] = [
+    pub(crate) const HEAD: [&str; 12] = [
         "CPU-s/GB",
         "cores",
         "RSS, MB",
@@ -22,6 +22,7 @@ impl Figures {
         "audio p50/p99, ms",
         "lost",
         "again",
+        "reconnects",
         "live after, s",
         "sink, cores",
         "source, cores",
@@ -37,6 +38,7 @@ impl Figures {
             self.audio.cell(),
             format!("{:.0}", self.lost),
             format!("{:.0}", self.again),
+            format!("{:.0}", self.reconnects),
             format!("{:.2}", self.live_after),
             format!("{:.3}", self.sink_cores),
             format!("{:.3}", self.source_cores),
@@ -52,8 +54,8 @@ impl Figures {
         pick(self).iter().zip(pick(base)).map(|(own, base)| format!("{:.2}", own / base)).collect()
     }
 
-    /// The median of each figure by itself, but what is lost, comes again, stands or is skipped at its worst: a median
-    /// would hide it.
+    /// The median of each figure by itself, but what is lost, comes again, reconnects, stands or is skipped at its worst:
+    /// a median would hide it.
     pub(crate) fn median(runs: &[Self]) -> Self {
         let median = |pick: fn(&Self) -> f64| median(runs.iter().map(pick).collect());
         let worst = |pick: fn(&Self) -> f64| runs.iter().map(pick).fold(0.0, f64::max);
@@ -65,6 +67,7 @@ impl Figures {
             audio: Delay { p50: median(|f| f.audio.p50), p99: median(|f| f.audio.p99) },
             lost: worst(|f| f.lost),
             again: worst(|f| f.again),
+            reconnects: worst(|f| f.reconnects),
             live_after: median(|f| f.live_after),
             sink_cores: median(|f| f.sink_cores),
             source_cores: median(|f| f.source_cores),
