@@ -1,7 +1,9 @@
 //! Which input feeds the programme, and from which tag on.
 
 mod choosing;
+mod rearranging;
 mod relaying;
+mod resuming;
 mod splicing;
 
 use std::{
@@ -23,6 +25,8 @@ use crate::{
     policy::{FailoverPolicy, LogPolicy, TimelinePolicy},
     timeline::Timeline,
 };
+
+pub use self::rearranging::{Listed, Was};
 
 /// What an input's task reports. Inputs are numbered in the order of the configuration, which is their priority.
 #[derive(Clone, Debug)]
@@ -92,6 +96,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Failover {
     policy: FailoverPolicy,
+    timeline_policy: TimelinePolicy,
+    ring_policy: LogPolicy,
     inputs: Vec<Input>,
     selected: usize,
     /// The operator asked for `selected` and it does not feed yet.
@@ -139,6 +145,8 @@ enum Beginning {
 struct Cut {
     reason: Reason,
     at: Instant,
+    /// A healthy feed was left for an input that is to be waited for.
+    is_return: bool,
 }
 
 /// Where a splice would put a tag of an input's ring.
@@ -163,6 +171,8 @@ impl Failover {
             inputs.into_iter().map(|(name, kind)| Input::new(name, kind, timeline.clone(), ring, now)).collect();
         let mut failover = Self {
             policy,
+            timeline_policy: timeline.clone(),
+            ring_policy: ring,
             inputs,
             selected: 0,
             switch_pending: false,

@@ -49,12 +49,7 @@ impl Failover {
     pub(super) fn lose(&mut self, input: usize, reason: Reason, link: Link, now: Instant) {
         let was_up = matches!(self.inputs[input].link, Link::Up | Link::Restarting);
         if self.active() == Some(input) {
-            if let Some(feed) = &mut self.feed {
-                feed.meter = None;
-            }
-            self.relay_what_is_due(now);
-            self.feed = None;
-            self.cut = Some(Cut { reason, at: now });
+            self.cut_off(reason, now);
         }
         let it = &mut self.inputs[input];
         let told = it.link == Link::Restarting;
@@ -63,6 +58,16 @@ impl Failover {
         if !told && (was_up || link == Link::Ended) {
             self.record(Some(input), EventKind::State, reason.name(), "lost");
         }
+    }
+
+    /// The feed ends, behind what it has delivered.
+    pub(super) fn cut_off(&mut self, reason: Reason, now: Instant) {
+        if let Some(feed) = &mut self.feed {
+            feed.meter = None;
+        }
+        self.relay_what_is_due(now);
+        self.feed = None;
+        self.cut = Some(Cut { reason, at: now, is_return: false });
     }
 
     pub(super) fn choose(&mut self, now: Instant) {
@@ -95,7 +100,8 @@ impl Failover {
     /// The inputs by precedence: the selected one, then as configured.
     pub(super) fn order(&self) -> impl Iterator<Item = usize> + use<> {
         let selected = self.selected;
-        std::iter::once(selected).chain((0..self.inputs.len()).filter(move |&input| input != selected))
+        let all = 0..self.inputs.len();
+        all.clone().filter(move |&input| input == selected).chain(all.filter(move |&input| input != selected))
     }
 
     /// The input that should feed: the selected one, then by priority; healthy before merely usable.
