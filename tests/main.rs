@@ -3,6 +3,7 @@
 // Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
 #![allow(clippy::unwrap_used)]
 
+mod crashes;
 mod failover;
 mod fixtures_match_their_dumps;
 mod http_side;
@@ -13,6 +14,7 @@ mod outputs_that_stall;
 mod process;
 mod push_inputs;
 mod relays_to_every_output;
+mod reload;
 mod stage;
 mod telling;
 mod vod_inputs;

@@ -6,43 +6,40 @@ use bytes::BytesMut;
 use rtmp::ingest::{Ingest, IngestEvent, IngestLimits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    net::TcpStream,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::input::{Admission, Publisher, PushKeys};
+use crate::{
+    accept::Acceptor,
+    input::{Admission, Publisher, PushKeys},
+};
 
 /// Accepts publishers until it is cancelled. Each is led as far as its wish to publish, then handed to its input.
-pub async fn listen(listener: TcpListener, keys: PushKeys, cancel: CancellationToken) {
+pub(crate) async fn listen(acceptor: Acceptor, keys: PushKeys, cancel: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = acceptor.accept() => accepted,
             () = cancel.cancelled() => return,
         };
-        match accepted {
-            Ok((stream, peer)) if connections.len() < MAX_UNPUBLISHED => {
-                let admitted = timeout(PUBLISH_LIMIT, admit(stream, peer, keys.clone()));
-                let cancel = cancel.clone();
-                let connection = async move {
-                    tokio::select! {
-                        admitted = admitted => if admitted.is_err() {
-                            warn!("closed: no publish within {}", humantime::format_duration(PUBLISH_LIMIT));
-                        },
-                        () = cancel.cancelled() => {}
-                    }
-                };
-                connections.spawn(connection.instrument(info_span!("ingest", %peer)));
-            }
-            Ok((_, peer)) => warn!(%peer, "closed: {MAX_UNPUBLISHED} connections wait to publish already"),
-            Err(error) => {
-                // Out of descriptors: waiting is better than spinning.
-                warn!(%error, "cannot accept");
-                sleep(Duration::from_millis(100)).await;
-            }
+        if connections.len() >= MAX_UNPUBLISHED {
+            warn!(%peer, "closed: {MAX_UNPUBLISHED} connections wait to publish already");
+            continue;
         }
+        let admitted = timeout(PUBLISH_LIMIT, admit(stream, peer, keys.clone()));
+        let cancel = cancel.clone();
+        let connection = async move {
+            tokio::select! {
+                admitted = admitted => if admitted.is_err() {
+                    warn!("closed: no publish within {}", humantime::format_duration(PUBLISH_LIMIT));
+                },
+                () = cancel.cancelled() => {}
+            }
+        };
+        connections.spawn(connection.instrument(info_span!("ingest", %peer)));
     }
 }
 

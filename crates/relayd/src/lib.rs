@@ -2,6 +2,7 @@
 //!
 //! This crate is the shell around `relay`, `rtmp` and `flv`: sockets, clocks, files and signals. See ARCHITECTURE.md.
 
+mod accept;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -10,9 +11,12 @@ pub mod fanout;
 pub mod http;
 pub mod ingest;
 pub mod input;
+mod keep_up;
 pub mod logging;
 pub mod output;
+pub mod panic_hook;
 pub mod relay_task;
+pub mod reload;
 pub mod secret;
 pub mod status;
 mod throttle;

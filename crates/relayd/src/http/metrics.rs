@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use super::{Http, problem::Problem};
+use crate::panic_hook;
 use crate::status::{InputStatus, OutputStatus, RelayStatus};
 
 /// Made anew for each scrape from what the relays tell: nothing is counted twice, and no series outlives its subject.
@@ -20,7 +21,7 @@ pub(super) async fn metrics(State(http): State<Http>) -> Response {
         for status in &statuses {
             families.add_relay(status);
         }
-        families.panics.inc_by(http.panics());
+        families.panics.inc_by(panic_hook::count());
         families.text()
     });
     match text {
@@ -72,7 +73,7 @@ impl Families {
             registry.register(Box::new(family.clone()))?;
             Ok(family)
         };
-        let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked and were started again.")?;
+        let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked; they are started again.")?;
         registry.register(Box::new(panics.clone()))?;
         let (input, output) = (["relay", "input"], ["relay", "output"]);
         let by_kind = ["relay", "input", "kind"];

@@ -23,11 +23,11 @@ use crate::{
     throttle::Throttle,
 };
 
-/// What an input's task tells the relay task: a batch of reports of one input.
+/// What an input's task tells the relay task: a batch of reports.
 #[derive(Debug)]
 pub struct Reports {
-    /// Which input, in the order of the configuration.
-    pub input: usize,
+    /// The number of the task that reports.
+    pub task: u64,
     /// In order.
     pub reports: Vec<Report>,
 }
@@ -61,7 +61,7 @@ impl InputMeter {
 
 /// What every kind of input task works with.
 struct Link {
-    input: usize,
+    task: u64,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
@@ -81,7 +81,7 @@ impl Link {
 
     /// Waits while the relay task is behind: the peer's TCP is what slows down then. An error means the relay is gone.
     async fn report(&self, reports: Vec<Report>) -> Result<(), Gone> {
-        self.reports.send(Reports { input: self.input, reports }).await.map_err(|_| Gone)
+        self.reports.send(Reports { task: self.task, reports }).await.map_err(|_| Gone)
     }
 
     /// Lets `wait` pass. Commands that come meanwhile mean a connection that no longer exists.
@@ -100,16 +100,16 @@ impl Link {
 #[derive(Debug)]
 struct Gone;
 
-/// Runs an input until the relay task drops its end of `commands` or of `reports`.
+/// Runs an input until the relay task drops its end of `commands` or of `reports`. `task` is the number it reports under.
 pub async fn run(
-    input: usize,
+    task: u64,
     config: InputConfig,
     shared: Shared,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
 ) {
-    let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
+    let link = Link { task, reports, commands, meter, throttle: Throttle::default() };
     // `Gone` is the ordinary end.
     let _ = match config.source {
         InputSource::Pull(pull) => pull::run(pull, &shared.tls, link).await,

@@ -100,7 +100,11 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.keys.lock().remove(&self.key);
+        // Another input may have been given the key by now.
+        let mut keys = self.keys.lock();
+        if keys.get(&self.key).is_some_and(|place| Arc::ptr_eq(&place.taken, &self.taken)) {
+            keys.remove(&self.key);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod connect;
 mod error;
 mod meter;
+mod points;
 mod session;
 mod stream;
 mod wire;
@@ -17,11 +18,14 @@ use rtmp::publish::Retry;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::meter::{OutputMeter, OutputState};
 use self::{
     connect::connect,
     error::OutputError,
     session::{End, Session},
+};
+pub use self::{
+    meter::{OutputMeter, OutputState},
+    points::PublishPoints,
 };
 use crate::{config::OutputConfig, fanout::Fanout};
 
@@ -35,6 +39,8 @@ pub struct Output {
     pub meter: Arc<OutputMeter>,
     /// Its TLS configuration, shared by all outputs that trust the same roots.
     pub tls: Arc<rustls::ClientConfig>,
+    /// Where outputs publish now.
+    pub points: PublishPoints,
     /// Ends it in good order.
     pub cancel: CancellationToken,
 }
@@ -42,8 +48,13 @@ pub struct Output {
 impl Output {
     /// Publishes, again and again, until it is cancelled or gives up.
     ///
-    /// Waits on: media to send, then one session at a time, then the backoff.
+    /// Waits on: its publish point, then media to send, then one session at a time, then the backoff.
     pub async fn run(self) {
+        self.meter.enter(OutputState::Idle);
+        let _point = tokio::select! {
+            point = self.points.take(self.config.target.publish_point()) => point,
+            () = self.cancel.cancelled() => return,
+        };
         let mut backoff = Backoff::new(self.config.retry);
         let mut cursor = Cursor::new(self.config.policy);
         let mut had_session = false;

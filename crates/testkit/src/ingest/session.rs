@@ -34,7 +34,10 @@ pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared:
         ended = session.serve() => ended,
         _ = control.wait_for(|control| control.generation != generation) => Ended::Dropped,
     };
-    shared.update(index, |record| record.ended = Some(ended));
+    shared.update(index, |record| {
+        record.ended = Some(ended);
+        record.ended_at = Some(Instant::now());
+    });
 }
 
 struct Session {

@@ -70,7 +70,10 @@ fn numbers_and_the_operators_choice_outlive_it() {
         assert_eq!(came, after.relayed_tags + after.passed_over_tags, "what was held counts as passed over");
     }
     assert_eq!(world.failover.selected(), 1);
-    assert_eq!(world.failover.splices().iter().map(|(reason, n)| (reason.name(), *n)).collect::<Vec<_>>(), [("manual", 1)]);
+    assert_eq!(
+        world.failover.splices().iter().map(|(reason, n)| (reason.name(), *n)).collect::<Vec<_>>(),
+        [("manual", 1)]
+    );
     world.connect(0, Encode::new(1));
     world.connect(1, Encode::new(2));
     world.run(1_000);

@@ -1,0 +1,40 @@
+//! `POST …/panic`: a task panics, so that a test sees what becomes of the others. Only with test hooks.
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use super::{Http, problem::Problem};
+use crate::relay_task::PanicIn;
+
+#[derive(Deserialize)]
+#[serde(tag = "task", rename_all = "lowercase", deny_unknown_fields)]
+enum Panic {
+    Relay {},
+    Input { name: String },
+    Output { id: String },
+}
+
+/// Answers 202 as soon as the task has been told.
+pub(super) async fn panic(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+    let Some(relay) = http.relay(&name) else { return Problem::no_such_relay().into_response() };
+    let task = match serde_json::from_slice(&body) {
+        Ok(Panic::Relay {}) => PanicIn::Relay,
+        Ok(Panic::Input { name }) => PanicIn::Input(name),
+        Ok(Panic::Output { id }) => PanicIn::Output(id),
+        Err(_) => {
+            let problem =
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is to be {\"task\": \"relay\"}, or …");
+            return problem.with_field("task").into_response();
+        }
+    };
+    match relay.panic(task).await {
+        Some(true) => StatusCode::ACCEPTED.into_response(),
+        Some(false) => Problem::new(StatusCode::NOT_FOUND, "there is no such task").into_response(),
+        None => Problem::silent().into_response(),
+    }
+}

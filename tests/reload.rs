@@ -1,0 +1,673 @@
+//! The configuration file is read again while the programme runs: what has not changed notices nothing.
+
+use serde_json::Value;
+use testkit::{
+    DEADLINE, Encode, Ended, Feed, Ingest, Origin, Publisher, Record, Relayd, Served, Signal, Track, eventually, http,
+    judge,
+};
+
+use crate::stage::{failover, input_of, output, output_of, pull, push, relay, setup, start};
+
+/// Lets it read its file again; what has changed.
+async fn reload(relayd: &Relayd, change: impl FnOnce(&str) -> String) -> Vec<String> {
+    relayd.rewrite(change);
+    let response = relayd.reload().await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let changes = response.json()["changes"].clone();
+    serde_json::from_value(changes).unwrap()
+}
+
+/// More frames of the newest session than now.
+async fn flows_on(ingest: &Ingest) -> Record {
+    let now = ingest.records().last().map_or(0, |record| record.frames().count());
+    ingest.published(now + 60).await
+}
+
+fn ended_cleanly(record: &Record) {
+    assert_eq!(record.ended, Some(Ended::Closed), "{record:?}");
+    assert!(record.command_names().ends_with(&["FCUnpublish", "deleteStream"]), "{record:?}");
+}
+
+/// No key of the platforms was ever published to twice at once.
+fn one_at_a_time(ingests: &[&Ingest]) {
+    for ingest in ingests {
+        let records = ingest.records();
+        for (n, later) in records.iter().enumerate() {
+            for earlier in records[..n].iter().filter(|earlier| earlier.key == later.key) {
+                let (Some(started), Some(ended)) = (later.started, earlier.ended_at) else {
+                    panic!("{earlier:?} and {later:?} overlap");
+                };
+                assert!(ended <= started, "{earlier:?} and {later:?} overlap");
+            }
+        }
+    }
+}
+
+/// A live encode at two origins, and platforms.
+struct Stage {
+    relayd: Relayd,
+    encode: Encode,
+    primary: Served,
+    backup: Served,
+    ingests: Vec<Ingest>,
+    _origin: Origin,
+}
+
+impl Stage {
+    /// A relay of two inputs with the same encode; output n publishes to platform n, of which there is one more.
+    async fn new(outputs: usize, more: &str) -> Self {
+        let (origin, encode) = (Origin::start().await, Encode::live("main"));
+        let (primary, backup) = (origin.serve("a", Feed::of(&encode)), origin.serve("b", Feed::of(&encode)));
+        let mut ingests = Vec::new();
+        let mut parts = vec![pull("primary", primary.url(), ""), pull("backup", backup.url(), "")];
+        for n in 0..=outputs {
+            ingests.push(Ingest::start().await);
+            if n < outputs {
+                parts.push(output(&n.to_string(), &ingests[n].url("key"), "enabled = true"));
+            }
+        }
+        let relayd = start(&format!("{more}{}", relay("r", &parts))).await;
+        for ingest in &ingests[..outputs] {
+            ingest.published(40).await;
+        }
+        relayd.until("r", "both inputs", |status| !input_of(status, "backup")["aligned_with"].is_null()).await;
+        Self { relayd, encode, primary, backup, ingests, _origin: origin }
+    }
+
+    async fn status(&self) -> Value {
+        self.relayd.status("r").await
+    }
+
+    /// The outputs of these platforms have had one session, which lost nothing, and go on.
+    async fn untouched(&self, platforms: &[usize]) {
+        for &n in platforms {
+            let record = flows_on(&self.ingests[n]).await;
+            judge::clean(&record, &self.encode);
+            assert_eq!(self.ingests[n].records().len(), 1, "platform {n} saw another connection");
+        }
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.ingests.iter().map(|ingest| ingest.records().len()).collect()
+    }
+}
+
+/// `[[relay.output]] id = "n"`, up to the next table.
+fn table_of(config: &str, n: usize) -> String {
+    let begin = config.find(&format!("[[relay.output]]\nid = \"{n}\"")).unwrap();
+    let len = config[begin + 1..].find("\n[").map_or(config.len() - begin, |len| len + 2);
+    config[begin..begin + len].to_owned()
+}
+
+/// What becomes of a session after another, told by the file: (what changes, how, which platforms see a new connection).
+#[tokio::test]
+async fn only_the_outputs_that_changed_move() {
+    let stage = Stage::new(4, "").await;
+    let platforms: Vec<_> = stage.ingests.iter().map(|ingest| ingest.url("key")).collect();
+    type Change<'a> = Box<dyn FnOnce(&str) -> String + 'a>;
+    let steps: Vec<(&str, Change<'_>, Vec<&str>, Vec<usize>)> = vec![
+        ("nothing", Box::new(str::to_owned), vec![], vec![]),
+        (
+            "an output is added",
+            Box::new(|config| config.replace("\n[admin]", &format!("\n{}\n[admin]", output("4", &platforms[4], "")))),
+            vec!["relay r: output 4 added"],
+            vec![4],
+        ),
+        (
+            "a name",
+            Box::new(|config| config.replace("id = \"1\"", "id = \"1\"\nname = \"one\"")),
+            vec!["relay r: output 1: name: \"\" -> \"one\""],
+            vec![],
+        ),
+        (
+            "a key",
+            Box::new(|config| config.replace(&platforms[1], &stage.ingests[1].url("new-key"))),
+            vec!["relay r: output 1: url: changed"],
+            vec![1],
+        ),
+        (
+            "a limit",
+            Box::new(|config| config.replace(&platforms[2], &format!("{}\"\nmax_lag = \"6s", platforms[2]))),
+            vec!["relay r: output 2: max_lag: 5s -> 6s"],
+            vec![2],
+        ),
+        (
+            "one is disabled",
+            Box::new(|config| {
+                let table = table_of(config, 2);
+                config.replace(&table, &table.replace("enabled = true", "enabled = false"))
+            }),
+            vec!["relay r: output 2: enabled: true -> false"],
+            vec![],
+        ),
+        (
+            "it is enabled again",
+            Box::new(|config| config.replace("enabled = false", "enabled = true")),
+            vec!["relay r: output 2: enabled: false -> true"],
+            vec![2],
+        ),
+        (
+            "the order",
+            Box::new(|config| {
+                let (three, two) = (table_of(config, 3), table_of(config, 2));
+                config.replace(&three, "").replace(&two, &format!("{three}{two}"))
+            }),
+            vec!["relay r: outputs in the order 0, 1, 3, 2, 4"],
+            vec![],
+        ),
+        (
+            "one is removed",
+            Box::new(|config| config.replace(&table_of(config, 2), "")),
+            vec!["relay r: output 2 removed"],
+            vec![],
+        ),
+        (
+            "keys are swapped",
+            Box::new(|config| {
+                let (four, one) = (&platforms[4], stage.ingests[1].url("new-key"));
+                config.replace(four, "FOUR").replace(&one, four).replace("FOUR", &one)
+            }),
+            vec!["relay r: output 1: url: changed", "relay r: output 4: url: changed"],
+            vec![1, 4],
+        ),
+    ];
+    let mut expected = stage.connections();
+    for (what, change, told, moved) in steps {
+        let mut changes = reload(&stage.relayd, change).await;
+        changes.iter_mut().for_each(|change| {
+            // Other ports on each run.
+            if let Some(at) = change.find("url: rtmp") {
+                change.replace_range(at.., "url: changed");
+            }
+        });
+        assert_eq!(changes, told, "{what}");
+        for n in moved {
+            expected[n] += 1;
+            stage.ingests[n].connected(expected[n]).await;
+            stage.ingests[n].published(40).await;
+            if expected[n] > 1 {
+                ended_cleanly(&stage.ingests[n].ended(expected[n] - 2).await);
+            }
+        }
+        flows_on(&stage.ingests[0]).await;
+        assert_eq!(stage.connections(), expected, "{what}");
+    }
+    stage.untouched(&[0, 3]).await;
+    one_at_a_time(&stage.ingests.iter().collect::<Vec<_>>());
+    assert_eq!(stage.primary.requests().len() + stage.backup.requests().len(), 2, "an input reconnected");
+
+    let status = stage.status().await;
+    let outputs: Vec<_> = status["outputs"].as_array().unwrap().iter().map(|output| &output["id"]).collect();
+    assert_eq!(outputs, ["0", "1", "3", "4"]);
+    assert_eq!(output_of(&status, "1")["name"], "one");
+    let sent: usize = stage.ingests[1].records()[0].messages.len();
+    assert!(output_of(&status, "1")["tags"].as_u64() > Some(sent as u64 + 40), "it counts on: {status}");
+}
+
+#[tokio::test]
+async fn a_key_file_with_another_key_is_another_output() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main"));
+    let (feed, ingests) = (origin.serve("a", Feed::of(&encode)), [Ingest::start().await, Ingest::start().await]);
+    let keyed = |n: usize| {
+        let address = ingests[n].address();
+        format!("[[relay.output]]\nid = \"{n}\"\nserver = \"rtmp://{address}/live\"\nkey_file = \"{n}.key\"\n")
+    };
+    let config = relay("r", &[pull("primary", feed.url(), ""), keyed(0), keyed(1)]);
+    let relayd = setup(&config).file("0.key", "first\n").file("1.key", "first\n").start().await;
+    for ingest in &ingests {
+        assert_eq!(ingest.published(40).await.key, "first");
+    }
+    relayd.write("1.key", "second\n");
+    assert_eq!(reload(&relayd, str::to_owned).await, ["relay r: output 1: url: changed"]);
+    ended_cleanly(&ingests[1].ended(0).await);
+    ingests[1].connected(2).await;
+    assert_eq!(ingests[1].published(40).await.key, "second");
+    judge::clean(&flows_on(&ingests[0]).await, &encode);
+    assert_eq!(ingests[0].records().len(), 1, "the other output reconnected");
+}
+
+/// Two outputs of two relays change places: each begins when the other has ended.
+#[tokio::test]
+async fn keys_move_between_relays_one_publisher_at_a_time() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main"));
+    let (feed, ingest, witness) = (origin.serve("a", Feed::of(&encode)), Ingest::start().await, Ingest::start().await);
+    let relay_with = |name: &str, key: &str| {
+        let witness = output("w", &witness.url(name), "");
+        relay(name, &[pull("primary", feed.url(), ""), output("1", &ingest.url(key), ""), witness])
+    };
+    let config = format!("{}{}", relay_with("one", "a"), relay_with("two", "b"));
+    let relayd = start(&config).await;
+    ingest.until("both keys", |records| (records.len() == 2).then_some(())).await;
+
+    for round in 1..=3 {
+        reload(&relayd, |config| {
+            let (a, b) = (ingest.url("a"), ingest.url("b"));
+            config.replace(&a, "KEY").replace(&b, &a).replace("KEY", &b)
+        })
+        .await;
+        let all = 2 + 2 * round;
+        ingest
+            .until("both keys again", |records| {
+                let live = |record: &&Record| record.ended.is_none() && record.frames().count() > 20;
+                (records.len() == all && records[all - 2..].iter().filter(live).count() == 2).then_some(())
+            })
+            .await;
+    }
+    // The relay goes, and its key is another's.
+    let changes = reload(&relayd, |config| {
+        let two = config.find("[[relay]]\nname = \"two\"").unwrap();
+        let admin = config.find("\n[admin]").unwrap();
+        let key = config[two..].contains(&ingest.url("a"));
+        let (own, other) = (ingest.url("a"), ingest.url("b"));
+        let (own, other) = if key { (other, own) } else { (own, other) };
+        format!("{}{}", config[..two].replace(&own, &other), &config[admin..])
+    })
+    .await;
+    assert_eq!(changes, ["relay one: output 1: url: changed", "relay two removed"]);
+    ingest.connected(9).await;
+    ingest.published(40).await;
+    one_at_a_time(&[&ingest]);
+    let records = witness.records();
+    let [one, two] = ["one", "two"].map(|key| records.iter().find(|record| record.key == key).unwrap());
+    assert_eq!((records.len(), &one.ended), (2, &None), "the witness reconnected");
+    ended_cleanly(two);
+    judge::clean(one, &encode);
+    assert_eq!(relayd.get("/api/v1/relays/two").await.status, 404);
+}
+
+#[tokio::test]
+async fn relays_come_and_go_and_the_others_go_on() {
+    let stage = Stage::new(1, "").await;
+    let (witness, new) = (&stage.ingests[0], &stage.ingests[1]);
+    let second = relay("new", &[pull("primary", stage.primary.url(), ""), output("1", &new.url("key"), "")]);
+    let changes = reload(&stage.relayd, |config| format!("{second}{config}")).await;
+    assert_eq!(changes, ["relay new added"]);
+    judge::clean(&new.published(60).await, &stage.encode);
+    let names = |all: &Value| -> Vec<String> {
+        all["relays"].as_array().unwrap().iter().map(|relay| relay["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&stage.relayd.get("/api/v1/relays").await.json()), ["new", "r"], "in the file's order");
+    assert!(stage.relayd.metric("relayd_output_up{output=\"1\",relay=\"new\"}").await.is_some());
+
+    let changes = reload(&stage.relayd, |config| config.replace(&second, "")).await;
+    assert_eq!(changes, ["relay new removed"]);
+    ended_cleanly(&new.ended(0).await);
+    assert_eq!(names(&stage.relayd.get("/api/v1/relays").await.json()), ["r"]);
+    assert!(stage.relayd.metric("relayd_output_up{output=\"1\",relay=\"new\"}").await.is_none());
+
+    reload(&stage.relayd, |config| format!("{second}{config}")).await;
+    new.connected(2).await;
+    judge::clean(&new.published(60).await, &stage.encode);
+    stage.untouched(&[0]).await;
+    assert_eq!(witness.records().len(), 1);
+}
+
+#[tokio::test]
+async fn inputs_that_have_not_changed_keep_their_connections() {
+    let stage = Stage::new(1, "").await;
+    let (a, b) = (pull("primary", stage.primary.url(), ""), pull("backup", stage.backup.url(), ""));
+    let before = stage.status().await;
+
+    let changes = reload(&stage.relayd, |config| config.replace(&format!("{a}{b}"), &format!("{b}{a}"))).await;
+    assert_eq!(changes, ["relay r: inputs in the order backup, primary"]);
+    let status = stage.status().await;
+    assert_eq!((&status["active_input"], &status["selected_input"]), (&"primary".into(), &"backup".into()));
+    assert_eq!((&status["inputs"][0]["name"], &status["splices"]), (&"backup".into(), &0.into()));
+    assert!(input_of(&status, "primary")["tags"].as_u64() >= input_of(&before, "primary")["tags"].as_u64());
+    assert!(!input_of(&status, "backup")["aligned_with"].is_null(), "the alignment is kept: {status}");
+
+    // The standby changes: it alone connects anew.
+    let other = format!("{}?x=1", stage.backup.url());
+    let changes =
+        reload(&stage.relayd, |config| config.replace(&format!("{}\"", stage.backup.url()), &format!("{other}\"")))
+            .await;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    stage.backup.requested(2).await;
+    let locked = |status: &Value| !input_of(status, "backup")["aligned_with"].is_null();
+    let status = stage.relayd.until("r", "the new connection is aligned", locked).await;
+    assert_eq!(input_of(&status, "backup")["reconnects"], 1);
+
+    // The input that feeds is taken away, and then changed: the other goes on with the very next tag.
+    let changes = reload(&stage.relayd, |config| config.replace(&a, "")).await;
+    assert_eq!(changes, ["relay r: input primary removed"]);
+    let status = stage.relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
+    assert_eq!(status["splices"], 1);
+    stage.untouched(&[0]).await;
+    assert_eq!((stage.primary.requests().len(), stage.backup.requests().len()), (1, 2));
+    reload(&stage.relayd, |config| config.replace("[[relay.output]]", &format!("{a}[[relay.output]]"))).await;
+    let locked = |status: &Value| !input_of(status, "primary")["aligned_with"].is_null();
+    stage.relayd.until("r", "the primary is aligned", locked).await;
+    reload(&stage.relayd, |config| config.replace(&other, &format!("{other}&y=2"))).await;
+    stage.relayd.until("r", "the primary feeds", |status| status["active_input"] == "primary").await;
+    stage.backup.requested(3).await;
+    stage.untouched(&[0]).await;
+
+    let ledger = stage.relayd.get("/api/v1/relays/r/ledger").await.json();
+    let splices: Vec<_> =
+        ledger["events"].as_array().unwrap().iter().filter(|event| event["type"] == "splice").collect();
+    assert_eq!(splices.len(), 2, "{ledger}");
+    assert!(splices.iter().all(|splice| splice["reason"] == "manual"), "{splices:?}");
+    let counted = stage.relayd.metric("relayd_splices_total{reason=\"manual\",relay=\"r\"}").await;
+    assert_eq!(counted, Some(2.0));
+}
+
+#[tokio::test]
+async fn without_inputs_the_sessions_are_held() {
+    let stage = Stage::new(1, "").await;
+    let inputs = format!("{}{}", pull("primary", stage.primary.url(), ""), pull("backup", stage.backup.url(), ""));
+    let changes = reload(&stage.relayd, |config| config.replace(&inputs, "")).await;
+    assert_eq!(changes, ["relay r: input primary removed", "relay r: input backup removed"]);
+    let status = stage.relayd.until("r", "holding", |status| status["state"] == "holding").await;
+    assert_eq!(status["inputs"], Value::Array(vec![]));
+    let frames = stage.ingests[0].records()[0].frames().count();
+
+    reload(&stage.relayd, |config| config.replace("[[relay.output]]", &format!("{inputs}[[relay.output]]"))).await;
+    let record = stage.ingests[0].published(frames + 60).await;
+    assert_eq!(stage.ingests[0].records().len(), 1, "the output reconnected");
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&stage.encode]);
+    judge::headers_once(&record);
+    judge::gaps_end_with_keyframes(&record);
+    judge::in_step(&record, 40);
+}
+
+/// A push input keeps its publisher; one whose key changes lets it go, and takes the new key at once.
+#[tokio::test]
+async fn publishers_of_unchanged_keys_stay() {
+    let (encode, ingest) = (Encode::live("studio"), Ingest::start().await);
+    let parts = [push("one", "live/one"), push("two", "live/two"), output("1", &ingest.url("key"), "")];
+    let mut relayd = start(&format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &parts))).await;
+    let url = |relayd: &Relayd, key: &str| format!("rtmp://{}/live/{key}", relayd.ingest());
+    let _one = Publisher::start(&url(&relayd, "one"), &encode).await.unwrap();
+    let _two = Publisher::start(&url(&relayd, "two"), &encode).await.unwrap();
+    ingest.published(40).await;
+    let locked = |status: &Value| !input_of(status, "two")["aligned_with"].is_null();
+    relayd.until("r", "both publishers", locked).await;
+
+    // The listener moves: those who are in stay.
+    let before = relayd.ingest();
+    reload(&relayd, |config| config.replacen("127.0.0.1:0", "127.0.0.2:0", 1)).await;
+    assert_eq!(relayd.ingest().ip().to_string(), "127.0.0.2");
+    eventually("the old listener is gone", DEADLINE, async || match tokio::net::TcpStream::connect(before).await {
+        Err(_) => Ok(()),
+        Ok(_) => Err("somebody listens there".to_owned()),
+    })
+    .await;
+    let status = relayd.status("r").await;
+    assert_eq!(
+        (input_of(&status, "one")["state"].as_str(), input_of(&status, "two")["state"].as_str()),
+        (Some("live"), Some("standby"))
+    );
+
+    // The keys change places: neither publisher may stay, and both keys are free at once.
+    reload(&relayd, |config| {
+        config.replace("live/one", "KEY").replace("live/two", "live/one").replace("KEY", "live/two")
+    })
+    .await;
+    relayd.until("r", "nobody publishes", |status| status["active_input"].is_null()).await;
+    let _publisher = Publisher::start(&url(&relayd, "two"), &encode).await.unwrap();
+    let status = relayd.until("r", "the new publisher feeds", |status| status["active_input"] == "one").await;
+    assert_eq!(input_of(&status, "one")["reconnects"], 1, "{status}");
+    flows_on(&ingest).await;
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+    assert!(relayd.is_running());
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_says_why() {
+    let stage = Stage::new(2, "").await;
+    let (key, taken) = (stage.ingests[2].url("hidden"), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let good = std::cell::RefCell::new(String::new());
+    for (what, change, status, told) in [
+        (
+            "an unknown key",
+            ("enabled = true", "enabled = true\ncolour = \"hidden\""),
+            422,
+            "relay.output.colour: unknown key; allowed: id",
+        ),
+        (
+            "a range",
+            ("enabled = true", "max_lag = \"2h\""),
+            422,
+            "relay.output.max_lag: out of range; allowed: 100ms to 1h",
+        ),
+        ("no TOML", ("[[relay]]", "[[relay]"), 422, ""),
+        ("no URL", ("url = \"http", "url = \"hidden"), 422, "relay.input.url: not a URL"),
+        (
+            "a key file",
+            (
+                "[[relay.output]]",
+                "[[relay.output]]\nid = \"9\"\nserver = \"rtmp://h/a\"\nkey_file = \"gone\"\n[[relay.output]]",
+            ),
+            422,
+            "relay.output.key_file: the file cannot be read",
+        ),
+    ] {
+        stage.relayd.rewrite(|config| {
+            good.replace(config.to_owned());
+            // What is right in the file does not count either.
+            let config = config.replace("\n[admin]", &format!("\n{}\n[admin]", output("new", &key, "")));
+            config.replacen(change.0, change.1, 1)
+        });
+        let response = stage.relayd.reload().await;
+        assert_eq!(response.status, status, "{what}: {}", response.text());
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        let detail = response.json()["detail"].as_str().unwrap().to_owned();
+        let (_, place) = detail.split_once("relay.toml:").unwrap_or_else(|| panic!("no place in {detail}"));
+        assert!(place.starts_with(|c: char| c.is_ascii_digit()) && place.contains(told), "{what}: {detail}");
+        assert!(!detail.contains("hidden"), "{detail}");
+        stage.relayd.logs(&detail).await;
+        stage.relayd.rewrite(|_| good.borrow().clone());
+    }
+    // The same over SIGHUP.
+    stage.relayd.rewrite(|config| config.replace("[[relay]]", "[[relay]"));
+    stage.relayd.signal(Signal::HUP);
+    stage.relayd.logs("asked_by=\"SIGHUP\"").await;
+    stage.relayd.rewrite(|_| good.borrow().clone());
+
+    // A listener that cannot move: nothing else changes either.
+    let address = taken.local_addr().unwrap();
+    stage.relayd.rewrite(|config| {
+        let config = config.replace("\n[admin]", &format!("\n{}\n[admin]", output("new", &key, "")));
+        format!("[ingest]\nlisten = \"{address}\"\n{config}")
+    });
+    let response = stage.relayd.reload().await;
+    assert_eq!(response.status, 409, "{}", response.text());
+    assert!(response.text().contains(&format!("ingest.listen: cannot listen on {address}")), "{}", response.text());
+    stage.relayd.rewrite(|_| good.borrow().clone());
+
+    stage.untouched(&[0, 1]).await;
+    assert!(stage.ingests[2].records().is_empty(), "an output of a bad file was started");
+    assert_eq!(reload(&stage.relayd, str::to_owned).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn sighup_reloads_like_the_api() {
+    let stage = Stage::new(1, "").await;
+    let url = stage.ingests[1].url("key");
+    stage.relayd.rewrite(|config| config.replace("\n[admin]", &format!("\n{}\n[admin]", output("new", &url, ""))));
+    stage.relayd.signal(Signal::HUP);
+    judge::clean(&stage.ingests[1].published(40).await, &stage.encode);
+    stage.relayd.logs("reload: relay r: output new added").await;
+    stage.untouched(&[0]).await;
+}
+
+#[tokio::test]
+async fn policies_and_texts_change_in_place() {
+    let stage = Stage::new(1, "").await;
+    let tables = "title = \"new\"\nautostart = false\n";
+    let policies = format!(
+        "{}[relay.timeline]\nmax_jump = \"2s\"\n[relay.log]\nmax_time = \"1s\"\n",
+        failover("standby = \"cold\"\nhold = \"500ms\"")
+    );
+    let changes = reload(&stage.relayd, |config| {
+        config
+            .replace("name = \"r\"\n", &format!("name = \"r\"\n{tables}"))
+            .replace("[admin]", &format!("{policies}[admin]"))
+    })
+    .await;
+    for line in [
+        "relay r: title: \"\" -> \"new\"",
+        "relay r: autostart: true -> false",
+        "relay r: failover.standby: hot -> cold",
+        "relay r: failover.hold: 1m -> 500ms",
+        "relay r: timeline.max_jump: 1s -> 2s",
+        "relay r: log.max_time: 10s -> 1s",
+    ] {
+        assert!(changes.iter().any(|change| change == line), "{line} is not in {changes:?}");
+    }
+    let idle = |status: &Value| input_of(status, "backup")["state"] == "idle" && status["title"] == "new";
+    stage.relayd.until("r", "the standby is let go", idle).await;
+    let seconds = stage.relayd.metric("relayd_log_seconds{relay=\"r\"}").await.unwrap();
+    assert!(seconds <= 1.2, "{seconds} s in the log");
+    stage.untouched(&[0]).await;
+    // The new hold is the one that counts.
+    for feed in [&stage.primary, &stage.backup] {
+        feed.set_status(404);
+        feed.kill();
+    }
+    ended_cleanly(&stage.ingests[0].ended(0).await);
+}
+
+#[tokio::test]
+async fn counters_survive() {
+    let stage = Stage::new(2, "").await;
+    let series = [
+        "relayd_input_bytes_total{input=\"primary\",relay=\"r\"}",
+        "relayd_input_tags_total{input=\"primary\",kind=\"video\",relay=\"r\"}",
+        "relayd_input_bytes_total{input=\"backup\",relay=\"r\"}",
+        "relayd_output_tags_total{output=\"0\",relay=\"r\"}",
+        "relayd_output_tags_total{output=\"1\",relay=\"r\"}",
+        "relayd_output_bytes_total{output=\"1\",relay=\"r\"}",
+    ];
+    let mut before = Vec::new();
+    for series in series {
+        before.push(stage.relayd.metric(series).await.unwrap());
+    }
+    // Everything but the relay's name and the first output's is another.
+    let other = stage.ingests[2].url("key");
+    reload(&stage.relayd, |config| {
+        let config = config.replace(&stage.ingests[1].url("key"), &other);
+        config
+            .replace("a.flv", "a.flv?x")
+            .replace("b.flv", "b.flv?x")
+            .replace("[admin]", "[relay.log]\nmax_time = \"5s\"\n[admin]")
+    })
+    .await;
+    stage.ingests[2].published(40).await;
+    for (series, before) in series.into_iter().zip(before) {
+        let after = stage.relayd.metric(series).await.unwrap();
+        assert!(after > before && before > 0.0, "{series}: {before} -> {after}");
+    }
+    assert_eq!(stage.relayd.metric("relayd_input_reconnects_total{input=\"backup\",relay=\"r\"}").await, Some(1.0));
+    assert_eq!(stage.relayd.metric("relayd_output_reconnects_total{output=\"0\",relay=\"r\"}").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn the_http_side_moves_and_changes_its_token() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    let config = relay("r", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
+    let mut relayd = setup(&config).token("first").start().await;
+    ingest.published(40).await;
+    let mut viewer = http::open(relayd.admin(), "GET", "/live/r.flv?token=first", &[], b"").await.unwrap();
+
+    relayd.write("admin.token", "second");
+    assert_eq!(reload(&relayd, str::to_owned).await, ["admin: token: changed"]);
+    assert_eq!(relayd.get("/api/v1/relays").await.status, 401, "the old token");
+    relayd.moved(Some("second"));
+    assert_eq!(relayd.get("/api/v1/relays").await.status, 200);
+
+    let old = relayd.admin();
+    let changes = reload(&relayd, |config| config.replace("127.0.0.1:0", "127.0.0.2:0")).await;
+    assert_eq!(changes, ["admin: listen: 127.0.0.1:0 -> 127.0.0.2:0"]);
+    relayd.moved(Some("second"));
+    let new = relayd.admin();
+    assert_eq!(new.ip().to_string(), "127.0.0.2");
+    assert_eq!(relayd.get("/readyz").await.status, 200);
+    eventually("the old listener is gone", DEADLINE, async || {
+        match http::request(old, "GET", "/readyz", &[], b"").await {
+            Err(_) => Ok(()),
+            Ok(response) => Err(format!("{} from the old address", response.status)),
+        }
+    })
+    .await;
+    // Who watches goes on watching.
+    for _ in 0..20 {
+        assert!(viewer.next().await.unwrap().is_some());
+    }
+    // Hosts.
+    let host = [("Host", "relay.example.com"), ("Authorization", "Bearer second")];
+    assert_eq!(http::request(new, "GET", "/api/v1/relays", &host, b"").await.unwrap().status, 403);
+    reload(&relayd, |config| format!("{config}hosts = [\"relay.example.com\"]\n")).await;
+    assert_eq!(http::request(new, "GET", "/api/v1/relays", &host, b"").await.unwrap().status, 200);
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+#[tokio::test]
+async fn the_log_level_is_live_and_its_format_is_not() {
+    let relayd = start(&format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &[]))).await;
+    relayd.rewrite(|config| format!("[log]\nlevel = \"debug\"\nformat = \"json\"\n{config}"));
+    let json = relayd.reload().await.json();
+    assert_eq!(json["changes"], serde_json::json!(["log: level: info -> debug"]));
+    assert_eq!(json["needs_restart"], serde_json::json!(["log: format: text -> json"]));
+    relayd.logs("needs a restart: log: format: text -> json").await;
+    let ingest = relayd.ingest();
+    drop(tokio::net::TcpStream::connect(ingest).await.unwrap());
+    relayd.logs("left before it published").await;
+    // What still needs a restart is said again.
+    let json = relayd.reload().await.json();
+    assert_eq!((&json["changes"], json["needs_restart"].as_array().map(Vec::len)), (&serde_json::json!([]), Some(1)));
+
+    let overridden = setup(&relay("r", &[])).argument("--log-level=info").start().await;
+    overridden.rewrite(|config| format!("[log]\nlevel = \"debug\"\n{config}"));
+    let json = overridden.reload().await.json();
+    assert!(json["needs_restart"][0].as_str().unwrap().contains("the command line or RUST_LOG"), "{json}");
+}
+
+#[tokio::test]
+async fn reloads_wait_for_one_another() {
+    let stage = Stage::new(1, "").await;
+    let url = stage.ingests[1].url("key");
+    for round in 0..5 {
+        stage.relayd.rewrite(|config| {
+            let new = format!("\n{}\n[admin]", output("new", &url, ""));
+            if round % 2 == 0 { config.replace("\n[admin]", &new) } else { config.replace(&new, "\n[admin]") }
+        });
+        let (a, b, c) = tokio::join!(stage.relayd.reload(), stage.relayd.reload(), stage.relayd.reload());
+        let changes: usize = [a, b, c]
+            .iter()
+            .map(|response| {
+                assert_eq!(response.status, 200, "{}", response.text());
+                response.json()["changes"].as_array().unwrap().len()
+            })
+            .sum();
+        assert_eq!(changes, 1, "each change is carried out once");
+    }
+    stage.ingests[1].published(20).await;
+    one_at_a_time(&[&stage.ingests[1]]);
+    stage.untouched(&[0]).await;
+}
+
+/// A relay whose files have all been played ends; with others in its file it begins again.
+#[tokio::test]
+async fn a_relay_that_has_ended_starts_again_with_other_inputs() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let (short, feed) =
+        (origin.serve("short", Feed::of(&encode).eof_after(1_500)), origin.serve("a", Feed::of(&encode)));
+    let vod = crate::stage::vod("file", &[short.url()], 0);
+    let relayd = start(&relay("r", &[vod.clone(), output("1", &ingest.url("key"), "")])).await;
+    relayd.until("r", "the end", |status| status["state"] == "stopped").await;
+    let response = relayd.send("POST", "/api/v1/relays/r/switch", br#"{"input":"file"}"#).await;
+    assert_eq!((response.status, response.header("content-type")), (409, Some("application/problem+json")));
+    let ended = ingest.ended(0).await;
+    let tags = output_of(&relayd.status("r").await, "1")["tags"].as_u64();
+
+    reload(&relayd, |config| config.replace(&vod, &pull("live", feed.url(), ""))).await;
+    ingest.connected(2).await;
+    judge::clean(&ingest.published(40).await, &encode);
+    let status = relayd.until("r", "running", |status| status["state"] == "running").await;
+    assert!(output_of(&status, "1")["tags"].as_u64() > tags, "{status}");
+    assert!(!ended.ids(Track::Video).is_empty());
+}
