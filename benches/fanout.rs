@@ -16,7 +16,7 @@ use relayd::{
     config::{OutputConfig, OutputTls},
     events::{EventBus, Ledger},
     fanout::Fanout,
-    output::{Output, OutputMeter, OutputState},
+    output::{Output, OutputMeter, OutputState, PublishPoints},
     tls::TlsConfigs,
 };
 use rtmp::{
@@ -163,6 +163,7 @@ impl Loopback {
                 fanout: Arc::clone(&fanout),
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
+                points: PublishPoints::default(),
                 cancel: cancel.clone(),
             };
             runtime.spawn(task.run());

@@ -20,7 +20,11 @@ struct Stage {
 impl Stage {
     /// Two inputs with the same encode, two outputs, and tasks that panic when they are told to.
     async fn new() -> Self {
-        let (origin, encode) = (Origin::start().await, Encode::live("main"));
+        Self::of(Encode::live("main")).await
+    }
+
+    async fn of(encode: Encode) -> Self {
+        let origin = Origin::start().await;
         let (primary, backup) = (origin.serve("a", Feed::of(&encode)), origin.serve("b", Feed::of(&encode)));
         let ingests = [Ingest::start().await, Ingest::start().await];
         let parts = [
@@ -159,11 +163,11 @@ async fn a_panic_in_the_relay_costs_a_splice_and_no_session() {
 /// Where the server gives enough of what was sent before, the next tag relayed is the one after the last.
 #[tokio::test]
 async fn after_a_panic_in_the_relay_the_same_encode_goes_on_exactly() {
-    let stage = Stage::new().await;
-    // In the second half of a GOP of 25 frames.
+    // GOPs of four seconds, and a panic in the middle of one.
+    let stage = Stage::of(Encode::live("main").gop(100)).await;
     let late_in_gop =
-        |record: &Record| record.ids(Track::Video).last().is_some_and(|id| (14..20).contains(&(id.index % 25)));
-    stage.ingests[0].newest("the second half of a GOP", late_in_gop).await;
+        |record: &Record| record.ids(Track::Video).last().is_some_and(|id| (25..60).contains(&(id.index % 100)));
+    stage.ingests[0].newest("the middle of a GOP", late_in_gop).await;
     stage.panic(r#"{"task":"relay"}"#).await;
     stage.relayd.until("r", "running", |status| status["splices"] == 1).await;
     for ingest in &stage.ingests {
@@ -183,7 +187,7 @@ async fn a_relay_that_panics_again_and_again_rests_and_keeps_its_sessions() {
     assert_eq!((&status["active_input"], &status["inputs"][0]["state"]), (&Value::Null, &"idle".into()));
     let switch = stage.relayd.send("POST", "/api/v1/relays/r/switch", br#"{"input":"backup"}"#).await;
     assert_eq!(switch.status, 409, "{}", switch.text());
-    // An output that panics meanwhile is started again, and what is reloaded holds afterwards.
+    // What is reloaded meanwhile holds afterwards.
     let other = stage.ingests[1].url("hidden-c");
     stage.relayd.rewrite(|config| config.replace(&stage.ingests[1].url("hidden-b"), &other));
     assert_eq!(stage.relayd.reload().await.status, 200);

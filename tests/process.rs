@@ -173,7 +173,7 @@ async fn no_secret_is_ever_shown() {
         relayd.rewrite(|config| config.replace("hidden9", "hidden14").replace("hidden3", "hidden15"));
         let reloaded = format!("{reloaded}{}", relayd.reload().await.text());
         assert!(reloaded.contains("changed"), "{reloaded}");
-        relayd.rewrite(|config| config.replace("url =", "hidden16 ="));
+        relayd.rewrite(|config| config.replace("hidden4", "hidden16\ncolour = "));
         let refused = relayd.reload().await.text();
         assert!(refused.contains("relay.toml:"), "{refused}");
         relayd.signal(Signal::TERM);

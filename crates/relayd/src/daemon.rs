@@ -4,7 +4,7 @@ use std::{
     env, io,
     net::SocketAddr,
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -12,13 +12,14 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     accept::Acceptor,
+    clock::{self, ClockWatch, time_of_day},
     config::{AdminConfig, Config, IngestConfig, RelayConfig},
     events::EventBus,
     http::Http,
@@ -48,9 +49,16 @@ pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let (reloads, mut asked) = mpsc::channel(1);
     let mut daemon = Daemon::start(config, log, reloads).await?;
+    let mut clock = ClockWatch::new(time_of_day(), Instant::now());
     loop {
         let (asked_by, reply) = tokio::select! {
             () = signals.end() => break,
+            () = sleep(clock::INTERVAL) => {
+                if let Some(seconds) = clock.jump(time_of_day(), Instant::now()) {
+                    warn!(seconds, "the system's clock has jumped: what is shown jumps with it, nothing else does");
+                }
+                continue;
+            }
             _ = hangup.recv() => ("SIGHUP", None),
             Some(Asked { reply }) = asked.recv() => ("API", Some(reply)),
         };
@@ -175,6 +183,7 @@ impl Daemon {
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<TcpListener>) {
         if config.is_none() || listener.is_some() {
             self.admin.take().inspect(|listening| listening.cancel.cancel());
+            self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
         }
         let Some(config) = config else { return };
         self.http.set_access(config);

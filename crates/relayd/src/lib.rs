@@ -4,6 +4,7 @@
 
 mod accept;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod daemon;
 pub mod events;

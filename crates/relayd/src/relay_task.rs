@@ -135,6 +135,7 @@ impl RelayTask {
         while AssertUnwindSafe(self.serve()).catch_unwind().await.is_err() {
             self.crashed(Instant::now());
         }
+        self.fanout.close();
     }
 
     /// Waits on: its inputs' reports, the next moment a decision is due, audio that is to leave, requests, the end of

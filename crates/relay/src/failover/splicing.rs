@@ -79,14 +79,14 @@ impl Failover {
         let mut awaited = false;
         for input in self.order() {
             match self.standing(input) {
-                Some(Standing::Has(continuation)) => {
-                    // A return waits for the input that it is to; any other splice takes whoever has the next tag.
-                    if !(awaited && cut.is_return) && self.splice_exactly(input, continuation, cut.reason, now) {
-                        return true;
-                    }
+                // A return waits for the input that it is to; any other splice takes whoever has the next tag.
+                Some(Standing::Has(continuation))
+                    if !(awaited && cut.is_return) && self.splice_exactly(input, continuation, cut.reason, now) =>
+                {
+                    return true;
                 }
                 Some(Standing::Behind(_)) => awaited |= now < patience,
-                None => {}
+                Some(Standing::Has(_)) | None => {}
             }
         }
         if awaited {

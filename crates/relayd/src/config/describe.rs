@@ -44,11 +44,9 @@ impl Config {
         }
         for relay in &new.relays {
             let Some(old) = self.relays.iter().find(|old| old.name == relay.name) else { continue };
-            let inputs = |relay: &RelayConfig| relay.inputs.iter().map(|input| input.name.clone()).collect();
-            let outputs = |relay: &RelayConfig| relay.outputs.iter().map(|output| output.id.clone()).collect();
-            let reordered =
-                [("inputs", order(inputs(old), inputs(relay))), ("outputs", order(outputs(old), outputs(relay)))];
-            for (what, order) in reordered {
+            let inputs = order(&old.inputs, &relay.inputs, |input| &input.name);
+            let outputs = order(&old.outputs, &relay.outputs, |output| &output.id);
+            for (what, order) in [("inputs", inputs), ("outputs", outputs)] {
                 let line = order.map(|order| format!("relay {}: {what} in the order {order}", relay.name));
                 changes.live.extend(line);
             }
@@ -173,12 +171,13 @@ impl Table {
     }
 }
 
-/// The new order of the names that both lists have, when it is another.
-fn order(old: Vec<String>, new: Vec<String>) -> Option<String> {
-    let common = |names: &[String], of: &[String]| -> Vec<String> {
-        names.iter().filter(|name| of.contains(name)).cloned().collect()
+/// The new order of a list, when those that were in it before stand otherwise.
+fn order<T>(old: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Option<String> {
+    let common = |these: &[T], those: &[T]| -> Vec<String> {
+        let is_common = |it: &&T| those.iter().any(|other| name(other) == name(it));
+        these.iter().filter(is_common).map(|it| name(it).clone()).collect()
     };
-    (common(&old, &new) != common(&new, &old)).then(|| new.join(", "))
+    (common(old, new) != common(new, old)).then(|| list(new.iter().map(&name)))
 }
 
 fn relay_table(relay: &RelayConfig) -> Table {
