@@ -1,5 +1,8 @@
 //! The configuration file is read again while the programme runs: what has not changed notices nothing.
 
+mod inputs;
+mod outputs;
+
 use serde_json::Value;
 use testkit::{
     DEADLINE, Encode, Ended, Feed, Ingest, Origin, Publisher, Record, Relayd, Served, Signal, eventually, http, judge,
@@ -90,187 +93,6 @@ impl Stage {
     }
 }
 
-/// `[[relay.output]] id = "n"`, up to the next table.
-fn table_of(config: &str, n: usize) -> String {
-    let begin = config.find(&format!("[[relay.output]]\nid = \"{n}\"")).unwrap();
-    let len = config[begin + 1..].find("\n[").map_or(config.len() - begin, |len| len + 2);
-    config[begin..begin + len].to_owned()
-}
-
-/// What becomes of a session after another, told by the file: (what changes, how, which platforms see a new connection).
-#[tokio::test]
-async fn only_the_outputs_that_changed_move() {
-    let stage = Stage::new(4, "").await;
-    let platforms: Vec<_> = stage.ingests.iter().map(|ingest| ingest.url("key")).collect();
-    type Change<'a> = Box<dyn FnOnce(&str) -> String + 'a>;
-    let steps: Vec<(&str, Change<'_>, Vec<&str>, Vec<usize>)> = vec![
-        ("nothing", Box::new(str::to_owned), vec![], vec![]),
-        (
-            "an output is added",
-            Box::new(|config| config.replace("\n[admin]", &format!("\n{}\n[admin]", output("4", &platforms[4], "")))),
-            vec!["relay r: output 4 added"],
-            vec![4],
-        ),
-        (
-            "a name",
-            Box::new(|config| config.replace("id = \"1\"", "id = \"1\"\nname = \"one\"")),
-            vec!["relay r: output 1: name: \"\" -> \"one\""],
-            vec![],
-        ),
-        (
-            "a key",
-            Box::new(|config| config.replace(&platforms[1], &stage.ingests[1].url("new-key"))),
-            vec!["relay r: output 1: url: changed"],
-            vec![1],
-        ),
-        (
-            "a limit",
-            Box::new(|config| config.replace(&platforms[2], &format!("{}\"\nmax_lag = \"6s", platforms[2]))),
-            vec!["relay r: output 2: max_lag: 5s -> 6s"],
-            vec![2],
-        ),
-        (
-            "one is disabled",
-            Box::new(|config| {
-                let table = table_of(config, 2);
-                config.replace(&table, &table.replace("enabled = true", "enabled = false"))
-            }),
-            vec!["relay r: output 2: enabled: true -> false"],
-            vec![],
-        ),
-        (
-            "it is enabled again",
-            Box::new(|config| config.replace("enabled = false", "enabled = true")),
-            vec!["relay r: output 2: enabled: false -> true"],
-            vec![2],
-        ),
-        (
-            "the order",
-            Box::new(|config| {
-                let (three, two) = (table_of(config, 3), table_of(config, 2));
-                config.replace(&three, "").replace(&two, &format!("{three}{two}"))
-            }),
-            vec!["relay r: outputs in the order 0, 1, 3, 2, 4"],
-            vec![],
-        ),
-        (
-            "one is removed",
-            Box::new(|config| config.replace(&table_of(config, 2), "")),
-            vec!["relay r: output 2 removed"],
-            vec![],
-        ),
-        (
-            "keys are swapped",
-            Box::new(|config| {
-                let (four, one) = (&platforms[4], stage.ingests[1].url("new-key"));
-                config.replace(four, "FOUR").replace(&one, four).replace("FOUR", &one)
-            }),
-            vec!["relay r: output 1: url: changed", "relay r: output 4: url: changed"],
-            vec![1, 4],
-        ),
-    ];
-    let mut expected = stage.connections();
-    for (what, change, told, moved) in steps {
-        let mut changes = reload(&stage.relayd, change).await;
-        changes.iter_mut().for_each(|change| {
-            // Other ports on each run.
-            if let Some(at) = change.find("url: rtmp") {
-                change.replace_range(at.., "url: changed");
-            }
-        });
-        assert_eq!(changes, told, "{what}");
-        for n in moved {
-            expected[n] += 1;
-            stage.ingests[n].connected(expected[n]).await;
-            stage.ingests[n].published(40).await;
-            if expected[n] > 1 {
-                ended_cleanly(&stage.ingests[n].ended(expected[n] - 2).await);
-            }
-        }
-        flows_on(&stage.ingests[0]).await;
-        assert_eq!(stage.connections(), expected, "{what}");
-    }
-    stage.untouched(&[0, 3]).await;
-    one_at_a_time(&stage.ingests.iter().collect::<Vec<_>>());
-    assert_eq!(stage.primary.requests().len() + stage.backup.requests().len(), 2, "an input reconnected");
-
-    let status = stage.status().await;
-    let outputs: Vec<_> = status["outputs"].as_array().unwrap().iter().map(|output| &output["id"]).collect();
-    assert_eq!(outputs, ["0", "1", "3", "4"]);
-    assert_eq!(output_of(&status, "1")["name"], "one");
-    let sent: usize = stage.ingests[1].records()[0].messages.len();
-    assert!(output_of(&status, "1")["tags"].as_u64() > Some(sent as u64 + 40), "it counts on: {status}");
-}
-
-#[tokio::test]
-async fn a_key_file_with_another_key_is_another_output() {
-    let (origin, encode) = (Origin::start().await, Encode::live("main"));
-    let (feed, ingests) = (origin.serve("a", Feed::of(&encode)), [Ingest::start().await, Ingest::start().await]);
-    let keyed = |n: usize| {
-        let address = ingests[n].address();
-        format!("[[relay.output]]\nid = \"{n}\"\nserver = \"rtmp://{address}/live\"\nkey_file = \"{n}.key\"\n")
-    };
-    let config = relay("r", &[pull("primary", feed.url(), ""), keyed(0), keyed(1)]);
-    let relayd = setup(&config).file("0.key", "first\n").file("1.key", "first\n").start().await;
-    for ingest in &ingests {
-        assert_eq!(ingest.published(40).await.key, "first");
-    }
-    relayd.write("1.key", "second\n");
-    assert_eq!(reload(&relayd, str::to_owned).await, ["relay r: output 1: url: changed"]);
-    ended_cleanly(&ingests[1].ended(0).await);
-    ingests[1].connected(2).await;
-    assert_eq!(ingests[1].published(40).await.key, "second");
-    judge::clean(&flows_on(&ingests[0]).await, &encode);
-    assert_eq!(ingests[0].records().len(), 1, "the other output reconnected");
-}
-
-/// Two outputs of two relays change places: each begins when the other has ended.
-#[tokio::test]
-async fn keys_move_between_relays_one_publisher_at_a_time() {
-    let (origin, encode) = (Origin::start().await, Encode::live("main"));
-    let (feed, ingest, witness) = (origin.serve("a", Feed::of(&encode)), Ingest::start().await, Ingest::start().await);
-    let relay_with = |name: &str, key: &str| {
-        let witness = output("w", &witness.url(name), "");
-        relay(name, &[pull("primary", feed.url(), ""), output("1", &ingest.url(key), ""), witness])
-    };
-    let config = format!("{}{}", relay_with("one", "a"), relay_with("two", "b"));
-    let relayd = start(&config).await;
-    let both_live = |records: &[Record], all: usize| {
-        let live = |record: &&Record| record.ended.is_none() && record.frames().count() > 20;
-        (records.len() == all && records[all - 2..].iter().filter(live).count() == 2).then_some(())
-    };
-    ingest.until("both keys", |records| both_live(records, 2)).await;
-
-    for round in 1..=3 {
-        reload(&relayd, |config| {
-            let (a, b) = (ingest.url("a"), ingest.url("b"));
-            config.replace(&a, "KEY").replace(&b, &a).replace("KEY", &b)
-        })
-        .await;
-        ingest.until("both keys again", |records| both_live(records, 2 + 2 * round)).await;
-    }
-    // The relay goes, and its key is another's.
-    let changes = reload(&relayd, |config| {
-        let two = config.find("[[relay]]\nname = \"two\"").unwrap();
-        let admin = config.find("\n[admin]").unwrap();
-        let key = config[two..].contains(&ingest.url("a"));
-        let (own, other) = (ingest.url("a"), ingest.url("b"));
-        let (own, other) = if key { (other, own) } else { (own, other) };
-        format!("{}{}", config[..two].replace(&own, &other), &config[admin..])
-    })
-    .await;
-    assert_eq!(changes, ["relay one: output 1: url: changed", "relay two removed"]);
-    ingest.connected(9).await;
-    ingest.published(40).await;
-    one_at_a_time(&[&ingest]);
-    let records = witness.records();
-    let [one, two] = ["one", "two"].map(|key| records.iter().find(|record| record.key == key).unwrap());
-    assert_eq!((records.len(), &one.ended), (2, &None), "the witness reconnected");
-    ended_cleanly(two);
-    judge::clean(one, &encode);
-    assert_eq!(relayd.get("/api/v1/relays/two").await.status, 404);
-}
-
 #[tokio::test]
 async fn relays_come_and_go_and_the_others_go_on() {
     let stage = Stage::new(1, "").await;
@@ -298,117 +120,6 @@ async fn relays_come_and_go_and_the_others_go_on() {
     judge::clean(&new.published(60).await, &stage.encode);
     stage.untouched(&[0]).await;
     assert_eq!(witness.records().len(), 1);
-}
-
-#[tokio::test]
-async fn inputs_that_have_not_changed_keep_their_connections() {
-    let stage = Stage::new(1, "").await;
-    let (a, b) = (pull("primary", stage.primary.url(), ""), pull("backup", stage.backup.url(), ""));
-    let before = stage.status().await;
-
-    let changes = reload(&stage.relayd, |config| config.replace(&format!("{a}{b}"), &format!("{b}{a}"))).await;
-    assert_eq!(changes, ["relay r: inputs in the order backup, primary"]);
-    let status = stage.status().await;
-    assert_eq!((&status["active_input"], &status["selected_input"]), (&"primary".into(), &"backup".into()));
-    assert_eq!((&status["inputs"][0]["name"], &status["splices"]), (&"backup".into(), &0.into()));
-    assert!(input_of(&status, "primary")["tags"].as_u64() >= input_of(&before, "primary")["tags"].as_u64());
-    assert!(!input_of(&status, "backup")["aligned_with"].is_null(), "the alignment is kept: {status}");
-
-    // The standby changes: it alone connects anew.
-    let other = format!("{}?x=1", stage.backup.url());
-    let changes =
-        reload(&stage.relayd, |config| config.replace(&format!("{}\"", stage.backup.url()), &format!("{other}\"")))
-            .await;
-    assert_eq!(changes.len(), 1, "{changes:?}");
-    stage.backup.requested(2).await;
-    let locked = |status: &Value| !input_of(status, "backup")["aligned_with"].is_null();
-    let status = stage.relayd.until("r", "the new connection is aligned", locked).await;
-    assert_eq!(input_of(&status, "backup")["reconnects"], 1);
-
-    // The input that feeds is taken away, and then changed: the other goes on with the very next tag.
-    let changes = reload(&stage.relayd, |config| config.replace(&a, "")).await;
-    assert_eq!(changes, ["relay r: input primary removed"]);
-    let status = stage.relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
-    assert_eq!(status["splices"], 1);
-    stage.untouched(&[0]).await;
-    assert_eq!((stage.primary.requests().len(), stage.backup.requests().len()), (1, 2));
-    reload(&stage.relayd, |config| config.replace("[[relay.output]]", &format!("{a}[[relay.output]]"))).await;
-    let locked = |status: &Value| !input_of(status, "primary")["aligned_with"].is_null();
-    stage.relayd.until("r", "the primary is aligned", locked).await;
-    reload(&stage.relayd, |config| config.replace(&other, &format!("{other}&y=2"))).await;
-    stage.relayd.until("r", "the primary feeds", |status| status["active_input"] == "primary").await;
-    stage.backup.requested(3).await;
-    stage.untouched(&[0]).await;
-
-    let ledger = stage.relayd.get("/api/v1/relays/r/ledger").await.json();
-    let splices: Vec<_> =
-        ledger["events"].as_array().unwrap().iter().filter(|event| event["type"] == "splice").collect();
-    assert_eq!(splices.len(), 2, "{ledger}");
-    assert!(splices.iter().all(|splice| splice["reason"] == "manual"), "{splices:?}");
-    let counted = stage.relayd.metric("relayd_splices_total{reason=\"manual\",relay=\"r\"}").await;
-    assert_eq!(counted, Some(2.0));
-}
-
-#[tokio::test]
-async fn without_inputs_the_sessions_are_held() {
-    let stage = Stage::new(1, "").await;
-    let inputs = format!("{}{}", pull("primary", stage.primary.url(), ""), pull("backup", stage.backup.url(), ""));
-    let changes = reload(&stage.relayd, |config| config.replace(&inputs, "")).await;
-    assert_eq!(changes, ["relay r: input primary removed", "relay r: input backup removed"]);
-    let status = stage.relayd.until("r", "holding", |status| status["state"] == "holding").await;
-    assert_eq!(status["inputs"], Value::Array(vec![]));
-    let frames = stage.ingests[0].records()[0].frames().count();
-
-    reload(&stage.relayd, |config| config.replace("[[relay.output]]", &format!("{inputs}[[relay.output]]"))).await;
-    let record = stage.ingests[0].published(frames + 60).await;
-    assert_eq!(stage.ingests[0].records().len(), 1, "the output reconnected");
-    judge::monotonic(&record);
-    judge::genuine(&record, &[&stage.encode]);
-    judge::headers_once(&record);
-    judge::gaps_end_with_keyframes(&record);
-    judge::in_step(&record, 40);
-}
-
-/// A push input keeps its publisher; one whose key changes lets it go, and takes the new key at once.
-#[tokio::test]
-async fn publishers_of_unchanged_keys_stay() {
-    let (encode, ingest) = (Encode::live("studio"), Ingest::start().await);
-    let parts = [push("one", "live/one"), push("two", "live/two"), output("1", &ingest.url("key"), "")];
-    let mut relayd = start(&format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &parts))).await;
-    let url = |relayd: &Relayd, key: &str| format!("rtmp://{}/live/{key}", relayd.ingest());
-    let _one = Publisher::start(&url(&relayd, "one"), &encode).await.unwrap();
-    let _two = Publisher::start(&url(&relayd, "two"), &encode).await.unwrap();
-    ingest.published(40).await;
-    let locked = |status: &Value| !input_of(status, "two")["aligned_with"].is_null();
-    relayd.until("r", "both publishers", locked).await;
-
-    // The listener moves: those who are in stay.
-    let before = relayd.ingest();
-    reload(&relayd, |config| config.replacen("127.0.0.1:0", "127.0.0.2:0", 1)).await;
-    relayd.logs("RTMP ingest listen=127.0.0.2").await;
-    eventually("the old listener is gone", DEADLINE, async || match tokio::net::TcpStream::connect(before).await {
-        Err(_) => Ok(()),
-        Ok(_) => Err("somebody listens there".to_owned()),
-    })
-    .await;
-    let status = relayd.status("r").await;
-    assert_eq!(
-        (input_of(&status, "one")["state"].as_str(), input_of(&status, "two")["state"].as_str()),
-        (Some("live"), Some("standby"))
-    );
-
-    // The keys change places: neither publisher may stay, and both keys are free at once.
-    reload(&relayd, |config| {
-        config.replace("live/one", "KEY").replace("live/two", "live/one").replace("KEY", "live/two")
-    })
-    .await;
-    relayd.until("r", "nobody publishes", |status| status["active_input"].is_null()).await;
-    let _publisher = Publisher::start(&url(&relayd, "two"), &encode).await.unwrap();
-    let status = relayd.until("r", "the new publisher feeds", |status| status["active_input"] == "one").await;
-    assert_eq!(input_of(&status, "one")["reconnects"], 1, "{status}");
-    flows_on(&ingest).await;
-    assert_eq!(ingest.records().len(), 1, "the output reconnected");
-    assert!(relayd.is_running());
 }
 
 #[tokio::test]
@@ -620,8 +331,11 @@ async fn the_log_level_is_live_and_its_format_is_not() {
 
     let overridden = setup(&relay("r", &[])).argument("--log-level=info").start().await;
     overridden.rewrite(|config| format!("[log]\nlevel = \"debug\"\n{config}"));
-    let json = overridden.reload().await.json();
-    assert!(json["needs_restart"][0].as_str().unwrap().contains("the command line or RUST_LOG"), "{json}");
+    for _ in 0..2 {
+        let json = overridden.reload().await.json();
+        assert_eq!(json["changes"], serde_json::json!([]));
+        assert!(json["needs_restart"][0].as_str().unwrap().contains("level: info -> debug (overridden"), "{json}");
+    }
 }
 
 #[tokio::test]
@@ -646,28 +360,4 @@ async fn reloads_wait_for_one_another() {
     stage.ingests[1].published(20).await;
     one_at_a_time(&[&stage.ingests[1]]);
     stage.untouched(&[0]).await;
-}
-
-/// A relay whose files have all been played ends; with other inputs in its file it begins again.
-#[tokio::test]
-async fn a_relay_that_has_ended_starts_again_with_other_inputs() {
-    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
-    let feed = origin.serve("a", Feed::of(&encode));
-    let file = vod("file", &["file:clip.flv"], 0);
-    let parts = [file.clone(), output("1", &ingest.url("key"), "")];
-    let relayd = setup(&relay("r", &parts)).file("clip.flv", encode.file(960)).start().await;
-    relayd.until("r", "the end", |status| status["state"] == "stopped").await;
-    ended_cleanly(&ingest.ended(0).await);
-    let response = relayd.send("POST", "/api/v1/relays/r/switch", br#"{"input":"file"}"#).await;
-    assert_eq!((response.status, response.header("content-type")), (409, Some("application/problem+json")));
-    let before = relayd.status("r").await;
-
-    reload(&relayd, |config| config.replace("id = \"1\"", "id = \"1\"\nname = \"one\"")).await;
-    assert_eq!(relayd.status("r").await["state"], "stopped", "the inputs are the same");
-    reload(&relayd, |config| config.replace(&file, &pull("live", feed.url(), ""))).await;
-    ingest.connected(2).await;
-    judge::clean(&ingest.published(40).await, &encode);
-    let status = relayd.until("r", "running", |status| status["state"] == "running").await;
-    assert!(output_of(&status, "1")["tags"].as_u64() > output_of(&before, "1")["tags"].as_u64(), "{status}");
-    assert!(status["timeline_ms"].as_i64() > before["timeline_ms"].as_i64(), "one line: {status}");
 }

@@ -278,6 +278,8 @@ impl RelayTask {
             running.placed.clear();
             running.flush_at = None;
         }
+        // What came into the log just before is not to wait for what comes after.
+        self.fanout.flush();
     }
 
     /// The rest after a panic is over.
@@ -287,8 +289,6 @@ impl RelayTask {
         let Some(running) = self.running.as_mut().filter(|running| !running.stopping) else { return };
         failover.resume(&running.failover, &self.fanout.log(), Some(Reason::Panic), now);
         running.failover = failover;
-        // What came into the log just before the panic has not been told yet.
-        self.fanout.flush();
         self.act(now);
     }
 

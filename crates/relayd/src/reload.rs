@@ -82,7 +82,11 @@ impl Daemon {
         let changes = self.config.changes(&new);
         let mut reloaded = Reloaded { changes: changes.live, needs_restart: changes.needs_restart };
         if self.config.log.level != new.log.level && !self.log.set(&new.log.level) {
-            reloaded.needs_restart.push("log: level: the command line or RUST_LOG says what is logged".to_owned());
+            let level = reloaded.changes.extract_if(.., |change| change.starts_with("log: level: "));
+            reloaded
+                .needs_restart
+                .extend(level.map(|change| format!("{change} (overridden by RUST_LOG or --log-level)")));
+            new.log.level.clone_from(&self.config.log.level);
         }
         new.log.format = self.config.log.format;
         self.move_admin(new.admin.as_ref(), admin);
