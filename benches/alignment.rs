@@ -30,7 +30,7 @@ impl Source {
 }
 
 fn push(marks: &mut Marks, (track, dts, body): (Track, i64, &[u8]), number: u64) {
-    marks.push(track, Mark { print: Print::of(track, body), dts, raw: dts as u32, number });
+    marks.push(track, Mark { print: Print::of(track, body), dts, raw: Some(dts as u32), number });
 }
 
 fn bench(criterion: &mut Criterion) {

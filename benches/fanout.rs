@@ -18,7 +18,7 @@ use relayd::{
     events::{EventBus, Ledger},
     fanout::Fanout,
     lanes::{Lanes, Seat},
-    output::{Flushers, Output, OutputMeter, OutputState},
+    output::{Flushers, Output, OutputMeter, OutputState, PublishPoints},
     tls::TlsConfigs,
 };
 use rtmp::{
@@ -173,6 +173,7 @@ impl Loopback {
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
                 egress: Egress::Trusted,
+                points: PublishPoints::default(),
                 cancel: cancel.clone(),
             };
             seat.lane().handle().spawn(task.run());

@@ -11,7 +11,8 @@ use relayd::events::EventBus;
 use relayd::ingest::{Census, PushKeys};
 use relayd::input;
 use relayd::lanes::Lanes;
-use relayd::relay_task::{RelayHandle, RelayTask, Shared};
+use relayd::output::PublishPoints;
+use relayd::relay_task::{RelayHandle, RelayTask, Shared, TestHooks};
 use relayd::tls::TlsConfigs;
 use serde_json::Value;
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, TempDir, eventually};
@@ -55,9 +56,10 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
         tls,
         census: Arc::new(Census::new(&limits)),
         lanes: Lanes::start().unwrap(),
-        panics: Arc::default(),
+        points: PublishPoints::default(),
+        hooks: TestHooks::default(),
         events: EventBus::default(),
-        watch_at: None,
+        watch_at: Arc::default(),
     };
     let (task, relay) = RelayTask::new(relay, shared, cancel.clone());
     task.lane().handle().spawn(task.run());

@@ -3,6 +3,7 @@
 // Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
 #![allow(clippy::unwrap_used)]
 
+mod crashes;
 mod egress;
 mod failover;
 mod fixtures_match_their_dumps;
@@ -16,6 +17,7 @@ mod process;
 mod publishers_over_tls;
 mod push_inputs;
 mod relays_to_every_output;
+mod reload;
 mod service;
 mod stage;
 mod strangers_at_the_ingest;

@@ -45,8 +45,8 @@ pub struct Mark {
     pub print: Print,
     /// On the line that it is marked on: an input's repaired one, or the programme's.
     pub dts: i64,
-    /// The timestamp as it came from the source.
-    pub raw: u32,
+    /// The timestamp as it came from the source, where it is known.
+    pub raw: Option<u32>,
     /// Its number in the input's ring.
     pub number: u64,
 }
@@ -75,6 +75,11 @@ impl Marks {
     /// How far back marks are kept, in ms.
     pub fn reach(&self) -> i64 {
         self.reach
+    }
+
+    /// Keeps marks of the newest `reach` ms from now on.
+    pub(crate) fn set_reach(&mut self, reach: i64) {
+        self.reach = reach;
     }
 
     /// Adds the newest mark of a track and lets go of what lies too far back.
@@ -229,7 +234,7 @@ impl Alignment {
                 continue;
             }
             if let Some(lock) = self.lock_at(offset, relayed) {
-                found.push((offset, their.raw == our.raw, lock));
+                found.push((offset, their.raw.is_some() && their.raw == our.raw, lock));
             }
         }
         match found.as_slice() {

@@ -50,8 +50,13 @@ impl Anchor {
         self.improved.map(|improved| improved + SETTLED)
     }
 
+    /// Moments before the epoch count below zero.
     fn millis(&self, at: Instant) -> i64 {
-        i64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(i64::MAX / 4)
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
+        match at.checked_duration_since(self.epoch) {
+            Some(after) => millis(after),
+            None => -millis(self.epoch.saturating_duration_since(at)),
+        }
     }
 }
 
@@ -75,6 +80,14 @@ mod tests {
         }
         assert_eq!(anchor.value(), Some(24 * 40 - 24));
         assert_eq!(anchor.settles_at(), Some(epoch + Duration::from_millis(24) + SETTLED));
+    }
+
+    #[test]
+    fn tags_from_before_the_epoch_count() {
+        let start = Instant::now();
+        let mut anchor = Anchor::new(start + Duration::from_secs(5));
+        anchor.observe(7_000, start + Duration::from_secs(2));
+        assert_eq!(anchor.value(), Some(10_000));
     }
 
     #[test]

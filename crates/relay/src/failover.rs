@@ -1,7 +1,9 @@
 //! Which input feeds the programme, and from which tag on.
 
 mod choosing;
+mod rearranging;
 mod relaying;
+mod resuming;
 mod splicing;
 
 use std::{
@@ -23,6 +25,8 @@ use crate::{
     policy::{FailoverPolicy, LogPolicy, TimelinePolicy},
     timeline::Timeline,
 };
+
+pub use self::rearranging::{Listed, Was};
 
 /// What an input's task reports. Inputs are numbered in the order of the configuration, which is their priority.
 #[derive(Clone, Debug)]
@@ -94,6 +98,8 @@ pub struct Failover {
     policy: FailoverPolicy,
     /// What onMetaData may hold.
     metadata: amf0::Limits,
+    timeline_policy: TimelinePolicy,
+    ring_policy: LogPolicy,
     inputs: Vec<Input>,
     selected: usize,
     /// The operator asked for `selected` and it does not feed yet.
@@ -141,6 +147,8 @@ enum Beginning {
 struct Cut {
     reason: Reason,
     at: Instant,
+    /// A healthy feed was left for an input that is to be waited for.
+    is_return: bool,
 }
 
 /// Where a splice would put a tag of an input's ring.
@@ -166,6 +174,8 @@ impl Failover {
         let mut failover = Self {
             policy,
             metadata: amf0::Limits::default(),
+            timeline_policy: timeline.clone(),
+            ring_policy: ring,
             inputs,
             selected: 0,
             switch_pending: false,

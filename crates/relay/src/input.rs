@@ -151,6 +151,22 @@ impl Input {
         }
     }
 
+    /// Goes on counting where `before`, which has its name, ends. Nothing else of that one stays.
+    pub(crate) fn count_on(&mut self, before: &Self) {
+        self.counters = before.counters;
+        self.faults = before.faults;
+        self.has_connected = before.has_connected;
+        self.ring.count_on(&before.ring);
+    }
+
+    /// Other limits hold from now on; the connection goes on.
+    pub(crate) fn set_policies(&mut self, timeline: TimelinePolicy, ring: LogPolicy) {
+        self.repair.set_max_jump(timeline.max_jump);
+        self.timeline = timeline;
+        self.ring.set_policy(ring);
+        self.alignment.marks.set_reach(ring.reach_ms());
+    }
+
     /// A new connection: a new line, no memory of the tags before.
     pub(crate) fn connected(&mut self, now: Instant) {
         if std::mem::replace(&mut self.has_connected, true) {
@@ -249,7 +265,7 @@ impl Input {
             let headers = Arc::clone(self.headers.current());
             let print = Print::of(track, &tag.body);
             let (dts, raw, number) = (placed.dts, tag.timestamp, self.ring.end());
-            self.alignment.marks.push(track, Mark { print, dts, raw, number });
+            self.alignment.marks.push(track, Mark { print, dts, raw: Some(raw), number });
             self.ring.push(Held {
                 track,
                 class,

@@ -28,7 +28,7 @@ pub use alignment::{Alignment, Continuation, Mark, Marks, Print, Standing};
 pub use backoff::Backoff;
 pub use cursor::{Batch, Cursor, Reading};
 pub use event::{Event, EventKind};
-pub use failover::{Action, Failover, Phase, Report};
+pub use failover::{Action, Failover, Listed, Phase, Report, Was};
 pub use fault::{Fault, FaultCounts, FaultKind, Reason};
 pub use headers::{HeaderSet, Headers};
 pub use input::{Input, InputCounters, InputKind, Link};

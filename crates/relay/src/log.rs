@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flv::Class;
 use rtmp::wire::{Track, WireForm};
 
-use crate::policy::LogPolicy;
+use crate::{headers::HeaderSet, policy::LogPolicy};
 
 /// A tag on the programme's timeline, ready for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,13 @@ pub struct Entry {
     pub replaces_header: bool,
     /// Bytes of all entries before this one since the log began.
     offset: u64,
+}
+
+impl Entry {
+    /// The tag's body, copied out of the chunks.
+    pub(crate) fn body(&self) -> Bytes {
+        body_of(&self.wire)
+    }
 }
 
 /// The headers in force at some entry, in wire form.
@@ -97,6 +104,14 @@ impl Log {
             videos: 0,
             newest_key: None,
             gop_does_not_fit: false,
+        }
+    }
+
+    /// Bounds it anew.
+    pub fn set_policy(&mut self, policy: LogPolicy) {
+        self.policy = policy;
+        if let Some(newest) = self.entries.back().map(|newest| newest.dts) {
+            self.trim(newest);
         }
     }
 
@@ -190,6 +205,23 @@ impl Log {
         self.entries.get(usize::try_from(index).ok()?)
     }
 
+    /// What is held, oldest first.
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// The newest DTS on a track, held or not.
+    pub(crate) fn last(&self, track: Track) -> Option<i64> {
+        self.last[index(track)]
+    }
+
+    /// The headers in force at the end, as tag bodies.
+    pub(crate) fn headers(&self) -> HeaderSet {
+        let HeaderForms { metadata, video, audio } = &*self.headers;
+        let [metadata, video, audio] = [metadata, video, audio].map(|form| form.as_ref().map(body_of));
+        HeaderSet { metadata, video, audio }
+    }
+
     /// Where an output begins: the newest keyframe, or the newest audio of a programme without video.
     pub fn entry_point(&self) -> Option<u64> {
         if self.has_video {
@@ -227,6 +259,18 @@ impl Log {
             _ => Duration::ZERO,
         }
     }
+}
+
+/// What [`Log::push`] made the form of.
+fn body_of(form: &WireForm) -> Bytes {
+    let mut body = BytesMut::with_capacity(form.payload_len());
+    for slice in form.payload() {
+        body.put_slice(&slice);
+    }
+    if form.track() == Track::Data {
+        body.advance(SET_DATA_FRAME.len().min(body.len()));
+    }
+    body.freeze()
 }
 
 /// The track of a class that is relayed at all.

@@ -100,6 +100,11 @@ impl Repair {
         }
     }
 
+    /// Judges steps forward by another `max_jump` from now on.
+    pub(crate) fn set_max_jump(&mut self, max_jump: Duration) {
+        self.max_jump = max_jump;
+    }
+
     /// Places a media tag that arrived at `arrived`. Sequence headers carry no time of their own and do not come here.
     pub fn place(&mut self, track: Track, raw: u32, arrived: Instant) -> Repaired {
         let (source, wrapped) = self.unwrap.place(raw);

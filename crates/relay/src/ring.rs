@@ -54,8 +54,18 @@ impl Ring {
         if held.class == Class::Key {
             self.newest_key = Some(self.end());
         }
-        let newest = held.dts;
         self.held.push_back(held);
+        self.trim();
+    }
+
+    /// Bounds it anew.
+    pub(crate) fn set_policy(&mut self, policy: LogPolicy) {
+        self.policy = policy;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let newest = self.held.back().map_or(0, |newest| newest.dts);
         let max_time = self.policy.reach_ms();
         while let Some(oldest) = self.held.front() {
             if self.bytes <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
@@ -75,6 +85,11 @@ impl Ring {
         self.passed_over += self.held.iter().filter(|held| !held.relayed).count() as u64;
         self.held = VecDeque::new();
         self.bytes = 0;
+    }
+
+    /// Goes on counting where another ring ends; what that one holds is passed over.
+    pub(crate) fn count_on(&mut self, before: &Self) {
+        self.passed_over = before.passed_over + before.held.iter().filter(|held| !held.relayed).count() as u64;
     }
 
     /// The number of the oldest tag held.

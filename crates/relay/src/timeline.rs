@@ -23,6 +23,15 @@ impl Timeline {
         Self { offset: 0, audio: None, video: None, anchor: Anchor::new(epoch), ahead: 0 }
     }
 
+    /// A line that has reached as far as `tags`: each with its DTS and when it came.
+    pub(crate) fn reaching(epoch: Instant, tags: impl IntoIterator<Item = (Track, i64, Instant)>) -> Self {
+        let mut timeline = Self::new(epoch);
+        for (track, dts, arrived) in tags {
+            timeline.place(track, dts, arrived);
+        }
+        timeline
+    }
+
     /// Puts the input DTS `source` at `at` from now on.
     pub fn splice(&mut self, source: i64, at: i64) {
         self.offset = at - source;

@@ -1,25 +1,37 @@
 //! The assembly: from a configuration to running tasks, and back to nothing.
 
-use std::{env, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    env, io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    sync::mpsc,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
-    config::Config,
+    accept::Acceptor,
+    clock::{self, ClockWatch, time_of_day},
+    config::{AdminConfig, Config, IngestConfig, RelayConfig},
     egress::{Egress, EgressPolicy},
     events::EventBus,
     http::Http,
     ingest::{self, Census, Door, IngestTls, PushKeys},
     input,
+    keep_up::keep_up,
     lanes::Lanes,
-    relay_task::{RelayTask, Shared},
+    logging::LogLevel,
+    output::PublishPoints,
+    relay_task::{RelayHandle, RelayTask, Shared, TestHooks},
+    reload::{self, Asked},
     systemd,
     tls::TlsConfigs,
 };
@@ -34,94 +46,248 @@ pub enum Ended {
 }
 
 /// Runs until a signal ends it. An error means that it could not start: a listener cannot be bound.
-pub async fn run(config: Config) -> anyhow::Result<Ended> {
+pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
     let mut signals = Signals::new().context("signals")?;
-    // Listeners first: a port in use is told before any platform is bothered.
-    let admin = match &config.admin {
-        Some(admin) => Some((bind(admin.listen, "admin.listen").await?, admin.clone())),
-        None => None,
-    };
-    let publishers = match &config.ingest {
-        Some(ingest) => Some(bind(ingest.listen, "ingest.listen").await?),
-        None => None,
-    };
-    let tls_publishers = match config.ingest.as_ref().and_then(|ingest| ingest.tls.as_ref()) {
-        Some(tls) => Some((bind(tls.listen, "ingest.tls_listen").await?, IngestTls::load(tls)?)),
-        None => None,
-    };
-
-    let (cancel, viewers) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
-    let tls = TlsConfigs::load();
-    let egress = Arc::new(EgressPolicy::of(&config));
-    let limits = Arc::new(config.limits.clone());
-    let census = Arc::new(Census::new(&limits));
-    let door = Door { census: Arc::clone(&census), keys: PushKeys::default(), limits: Arc::clone(&limits) };
-    let shared = Shared {
-        inputs: input::Shared {
-            tls: tls.native(),
-            push_keys: door.keys.clone(),
-            egress: Egress::Limited(Arc::clone(&egress)),
-            limits,
-        },
-        egress,
-        tls,
-        lanes: Lanes::start().context("threads")?,
-        panics: Arc::default(),
-        events: EventBus::default(),
-        census,
-        watch_at: admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()).map(|at| format!("http://{at}")),
-    };
-    if let Some(listener) = publishers {
-        info!(listen = %listener.local_addr()?, "RTMP ingest");
-        tasks.spawn(ingest::listen(listener, None, door.clone(), cancel.clone()));
-    }
-    let ingest_tls = tls_publishers.as_ref().map(|(_, tls)| tls.clone());
-    if let Some((listener, tls)) = tls_publishers {
-        info!(listen = %listener.local_addr()?, "RTMPS ingest");
-        tasks.spawn(ingest::listen(listener, Some(tls), door, cancel.clone()));
-    }
-    let mut relays = Vec::new();
-    for relay in &config.relays {
-        let (task, handle) = RelayTask::new(relay.clone(), shared.clone(), cancel.clone());
-        relays.push((relay.name.clone(), handle));
-        let (lane, span) = (task.lane(), info_span!("relay", relay = relay.name));
-        tasks.spawn_on(task.run().instrument(span), lane.handle());
-    }
-    let http = Http::new(relays, &shared, viewers.clone());
-    if let Some((listener, admin)) = admin {
-        info!(listen = %listener.local_addr()?, token = admin.token.is_some(), "HTTP side");
-        let http = http.clone();
-        tokio::spawn(async move { http.serve(listener, &admin).await });
-    }
-    tasks.spawn(systemd::feed_watchdog(http.relays(), cancel.clone()));
-    http.set_ready(true);
-    info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), relays = config.relays.len(), "ready");
-    systemd::ready();
-
-    signals.until_told_to_end(&config, ingest_tls.as_ref()).await;
-    info!("draining: outputs end their sessions");
-    http.set_ready(false);
-    systemd::stopping();
-    cancel.cancel();
-    tasks.close();
-    let drained = async {
-        if timeout(DRAIN_LIMIT, tasks.wait()).await.is_err() {
-            warn!("tasks did not end in time");
+    let mut hangup = signal(SignalKind::hangup()).context("signals")?;
+    let (reloads, mut asked) = mpsc::channel(1);
+    let mut daemon = Daemon::start(config, log, reloads).await?;
+    let mut clock = ClockWatch::new(time_of_day(), Instant::now());
+    loop {
+        let (asked_by, reply) = tokio::select! {
+            () = signals.end() => break,
+            () = sleep(clock::INTERVAL) => {
+                if let Some(seconds) = clock.jump(time_of_day(), Instant::now()) {
+                    warn!(seconds, "the system's clock has jumped: what is shown jumps with it, nothing else does");
+                }
+                continue;
+            }
+            _ = hangup.recv() => ("SIGHUP", None),
+            Some(Asked { reply }) = asked.recv() => ("API", Some(reply)),
+        };
+        systemd::reloading();
+        let reloaded = tokio::select! {
+            reloaded = reload::reload(&mut daemon, asked_by) => reloaded,
+            () = signals.end() => break,
+        };
+        systemd::ready();
+        if let Some(reply) = reply {
+            // Whoever asked may have left.
+            let _ = reply.send(reloaded);
         }
-    };
-    let ended = tokio::select! {
-        () = drained => Ended::Drained,
-        () = signals.end() => Ended::Killed,
-    };
-    viewers.cancel();
-    info!(?ended, "bye");
-    Ok(ended)
+    }
+    // Nobody is to wait for a reload that does not come.
+    drop(asked);
+    Ok(daemon.drain(&mut signals).await)
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
+/// Everything that runs, as far as a reload changes it.
+pub(crate) struct Daemon {
+    /// What is in force.
+    pub(crate) config: Config,
+    pub(crate) log: LogLevel,
+    /// In the order of the configuration.
+    pub(crate) relays: Vec<Relay>,
+    shared: Shared,
+    http: Http,
+    door: Door,
+    admin: Option<Listening>,
+    ingest: Option<Listening>,
+    ingest_tls: Option<IngestTls>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    viewers: CancellationToken,
+}
+
+/// A relay's task.
+pub(crate) struct Relay {
+    pub(crate) name: String,
+    pub(crate) handle: RelayHandle,
+    /// Ends it in good order.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// A listener's task.
+struct Listening {
+    /// As configured: port 0 stays 0.
+    address: SocketAddr,
+    cancel: CancellationToken,
+    /// Keeps the socket open, through panics of the task as well.
+    _socket: Acceptor,
+}
+
+impl Daemon {
+    async fn start(config: Config, log: LogLevel, reloads: mpsc::Sender<Asked>) -> anyhow::Result<Self> {
+        // Listeners first: a port in use is told before any platform is bothered.
+        let admin = match &config.admin {
+            Some(admin) => Some(bind_named("admin.listen", admin.listen).await?),
+            None => None,
+        };
+        let publishers = match &config.ingest {
+            Some(ingest) => Some(bind_named("ingest.listen", ingest.listen).await?),
+            None => None,
+        };
+        let (cancel, viewers) = (CancellationToken::new(), CancellationToken::new());
+        let tls_publishers = match config.ingest.as_ref().and_then(|ingest| ingest.tls.as_ref()) {
+            Some(tls) => Some((bind_named("ingest.tls_listen", tls.listen).await?, IngestTls::load(tls)?)),
+            None => None,
+        };
+        let tls = TlsConfigs::load();
+        let egress = Arc::new(EgressPolicy::of(&config));
+        let limits = Arc::new(config.limits.clone());
+        let census = Arc::new(Census::new(&limits));
+        let door = Door { census: Arc::clone(&census), keys: PushKeys::default(), limits: Arc::clone(&limits) };
+        let shared = Shared {
+            inputs: input::Shared {
+                tls: tls.native(),
+                push_keys: door.keys.clone(),
+                egress: Egress::Limited(Arc::clone(&egress)),
+                limits,
+            },
+            egress,
+            census,
+            lanes: Lanes::start().context("threads")?,
+            tls,
+            points: PublishPoints::default(),
+            events: EventBus::default(),
+            watch_at: Arc::default(),
+            hooks: TestHooks(env::var(TEST_HOOKS).is_ok_and(|value| value == "1")),
+        };
+        let http = Http::new(&shared, reloads, viewers.clone());
+        let mut daemon = Self {
+            config,
+            log,
+            relays: Vec::new(),
+            shared,
+            http,
+            door,
+            admin: None,
+            ingest: None,
+            ingest_tls: None,
+            tasks: TaskTracker::new(),
+            cancel,
+            viewers,
+        };
+        let (admin_config, ingest_config) = (daemon.config.admin.clone(), daemon.config.ingest.clone());
+        daemon.move_ingest(ingest_config.as_ref(), publishers);
+        if let Some((listener, tls)) = tls_publishers {
+            daemon.listen_with_tls(listener, tls);
+        }
+        daemon.move_admin(admin_config.as_ref(), admin);
+        for relay in daemon.config.relays.clone() {
+            daemon.start_relay(&relay);
+        }
+        daemon.show_relays();
+        daemon.tasks.spawn(systemd::feed_watchdog(daemon.http.relays_now(), daemon.cancel.clone()));
+        daemon.http.set_ready(true);
+        let (path, relays) = (daemon.config.path.display(), daemon.relays.len());
+        info!(version = env!("CARGO_PKG_VERSION"), config = %path, relays, "ready");
+        systemd::ready();
+        Ok(daemon)
+    }
+
+    pub(crate) fn start_relay(&mut self, config: &RelayConfig) {
+        let cancel = self.cancel.child_token();
+        let (task, handle) = RelayTask::new(config.clone(), self.shared.clone(), cancel.clone());
+        let (lane, span) = (task.lane(), info_span!("relay", relay = config.name));
+        self.tasks.spawn_on(task.run().instrument(span), lane.handle());
+        self.relays.push(Relay { name: config.name.clone(), handle, cancel });
+    }
+
+    /// The HTTP side answers for these from now on.
+    pub(crate) fn show_relays(&self) {
+        self.http.set_relays(self.relays.iter().map(|relay| (relay.name.clone(), relay.handle.clone())).collect());
+    }
+
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|listening| listening.address)
+    }
+
+    pub(crate) fn ingest_address(&self) -> Option<SocketAddr> {
+        self.ingest.as_ref().map(|listening| listening.address)
+    }
+
+    /// The HTTP side as `config` has it. It moves to `listener` if there is one; requests on the old one are answered.
+    pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<TcpListener>) {
+        if config.is_none() || listener.is_some() {
+            self.admin.take().inspect(|listening| listening.cancel.cancel());
+            self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        let Some(config) = config else { return };
+        self.http.set_access(config);
+        let Some(listener) = listener else { return };
+        let (acceptor, cancel) = (Acceptor::new(listener), self.viewers.child_token());
+        let address = acceptor.local_addr().unwrap_or(config.listen);
+        info!(listen = %address, token = config.token.is_some(), "HTTP side");
+        *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
+        let (http, stop, socket) = (self.http.clone(), cancel.clone(), acceptor.downgrade());
+        // Viewers may keep the task alive long after the listener has moved.
+        tokio::spawn(keep_up("HTTP side", move || {
+            let (http, stop, socket) = (http.clone(), stop.clone(), socket());
+            async move {
+                if let Some(acceptor) = socket {
+                    http.serve(acceptor, stop).await;
+                }
+            }
+        }));
+        self.admin = Some(Listening { address: config.listen, cancel, _socket: acceptor });
+    }
+
+    /// The RTMP listener as `config` has it. It moves to `listener` if there is one; publishers that were let in stay.
+    pub(crate) fn move_ingest(&mut self, config: Option<&IngestConfig>, listener: Option<TcpListener>) {
+        if config.is_none() || listener.is_some() {
+            self.ingest.take().inspect(|listening| listening.cancel.cancel());
+        }
+        let (Some(config), Some(listener)) = (config, listener) else { return };
+        let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
+        info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMP ingest");
+        let (door, stop, socket) = (self.door.clone(), cancel.clone(), acceptor.clone());
+        let listen = keep_up("RTMP ingest", move || ingest::listen(socket.clone(), None, door.clone(), stop.clone()));
+        self.tasks.spawn(listen);
+        self.ingest = Some(Listening { address: config.listen, cancel, _socket: acceptor });
+    }
+
+    fn listen_with_tls(&mut self, listener: TcpListener, tls: IngestTls) {
+        let (acceptor, stop, door) = (Acceptor::new(listener), self.cancel.child_token(), self.door.clone());
+        let listen = acceptor.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+        info!(listen, "RTMPS ingest");
+        self.ingest_tls = Some(tls.clone());
+        let task = move || ingest::listen(acceptor.clone(), Some(tls.clone()), door.clone(), stop.clone());
+        self.tasks.spawn(keep_up("RTMPS ingest", task));
+    }
+
+    /// Reads the certificate of the RTMPS listener again.
+    pub(crate) fn reload_certificate(&self) {
+        self.ingest_tls.iter().for_each(IngestTls::reload);
+    }
+
+    async fn drain(self, signals: &mut Signals) -> Ended {
+        info!("draining: outputs end their sessions");
+        systemd::stopping();
+        self.http.set_ready(false);
+        self.cancel.cancel();
+        self.tasks.close();
+        let drained = async {
+            if timeout(DRAIN_LIMIT, self.tasks.wait()).await.is_err() {
+                warn!("tasks did not end in time");
+            }
+        };
+        let ended = tokio::select! {
+            () = drained => Ended::Drained,
+            () = signals.end() => Ended::Killed,
+        };
+        self.viewers.cancel();
+        info!(?ended, "bye");
+        ended
+    }
+}
+
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+async fn bind_named(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
 /// Each output is a descriptor; the soft limit is for programs that use select(2).
@@ -134,19 +300,15 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Those that end the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn end(&mut self) {
@@ -155,38 +317,9 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-
-    async fn until_told_to_end(&mut self, config: &Config, ingest_tls: Option<&IngestTls>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    systemd::reloading();
-                    compare_with_file(config);
-                    ingest_tls.inspect(|tls| tls.reload());
-                    systemd::ready();
-                }
-            }
-        }
-    }
 }
 
-/// SIGHUP: the file is validated, and what a restart would change is told.
-fn compare_with_file(running: &Config) {
-    match Config::load(&running.path, &|name| env::var(name).ok()) {
-        Ok(new) => {
-            let changes = running.changes(&new);
-            if changes.is_empty() {
-                info!("SIGHUP: the configuration file is valid and nothing in it has changed");
-            }
-            for change in changes {
-                info!(change, "SIGHUP: a restart would change this");
-            }
-        }
-        Err(error) => error!(%error, "SIGHUP: the configuration file is not valid; nothing changes"),
-    }
-}
-
+/// Set to 1, it lets tests make tasks panic.
+const TEST_HOOKS: &str = "RELAYD_TEST_HOOKS";
 /// Within the five seconds that a service manager is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);

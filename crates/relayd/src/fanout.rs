@@ -24,12 +24,14 @@ pub struct Fanout {
 }
 
 /// What readers wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The number of the next entry at the last flush.
     pub end: u64,
     /// Goes up when sessions are to end because the programme has.
     pub programme: u64,
+    /// The relay is gone: nothing will ever come again.
+    pub over: bool,
 }
 
 impl Fanout {
@@ -37,7 +39,7 @@ impl Fanout {
     pub fn new(policy: LogPolicy) -> Self {
         Self {
             log: Mutex::new(Log::new(policy)),
-            head: watch::Sender::new(Head { end: 0, programme: 0 }),
+            head: watch::Sender::new(Head::default()),
             lanes: Mutex::default(),
             epoch: Instant::now(),
         }
@@ -76,7 +78,12 @@ impl Fanout {
         log.end_programme();
         let end = log.end();
         drop(log);
-        self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1 });
+        self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1, ..*head });
+    }
+
+    /// Lets those who watch go: the relay is gone.
+    pub fn close(&self) {
+        self.head.send_modify(|head| head.over = true);
     }
 
     /// The next moment after `now` at which readers with this flush interval read: all of them at the same, so that one

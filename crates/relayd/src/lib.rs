@@ -2,7 +2,9 @@
 //!
 //! This crate is the shell around `relay`, `rtmp` and `flv`: sockets, clocks, files and signals. See ARCHITECTURE.md.
 
+mod accept;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod daemon;
 pub mod egress;
@@ -11,10 +13,13 @@ pub mod fanout;
 pub mod http;
 pub mod ingest;
 pub mod input;
+mod keep_up;
 pub mod lanes;
 pub mod logging;
 pub mod output;
+pub mod panic_hook;
 pub mod relay_task;
+pub mod reload;
 pub mod secret;
 pub mod status;
 pub mod stream;

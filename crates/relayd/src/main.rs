@@ -7,7 +7,7 @@ use relayd::{
     cli::Cli,
     config::Config,
     daemon::{self, Ended},
-    logging,
+    logging, panic_hook,
 };
 
 #[expect(
@@ -28,14 +28,18 @@ fn main() -> ExitCode {
         print!("{}", config.describe());
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = logging::start(&cli, &config.log) {
-        eprintln!("relayd: {error:#}");
-        return ExitCode::from(EX_USAGE);
-    }
+    let log = match logging::start(&cli, &config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("relayd: {error:#}");
+            return ExitCode::from(EX_USAGE);
+        }
+    };
+    panic_hook::install();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(daemon::run(config));
+            let ended = runtime.block_on(daemon::run(config, log));
             // What has not ended by now is not worth waiting for.
             runtime.shutdown_background();
             ended

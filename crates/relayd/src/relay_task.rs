@@ -1,37 +1,45 @@
 //! The relay task: owns every decision of one relay, and carries them out.
 
+mod children;
 mod handle;
+mod reconfigure;
+mod rest;
 mod telling;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    panic::AssertUnwindSafe,
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
-use relay::{Action, Failover, InputKind, Phase, Placed};
+use futures::FutureExt;
+use relay::{Action, Failover, Phase, Placed, Reason};
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{error, info, warn};
 
-pub use self::handle::{RelayHandle, Request, Vital};
+pub use self::{
+    children::TestHooks,
+    handle::{PanicIn, RelayHandle, Request, Switched, Vital},
+};
+use self::{
+    children::{Child, InputSlot, OutputSlot, Started},
+    rest::Rest,
+};
 use crate::{
-    config::{InputSource, OutputConfig, RelayConfig},
-    egress::{Egress, EgressPolicy},
+    config::RelayConfig,
+    egress::EgressPolicy,
     events::{EventBus, Ledger},
     fanout::Fanout,
     ingest::Census,
-    input::{self, Command, InputMeter, Reports},
+    input::{self, Command, Reports},
     lanes::{Lane, Lanes, Seat},
-    output::{Flushers, Output, OutputMeter, OutputState},
-    status::RelayStatus,
+    output::{Flushers, OutputState, PublishPoints},
     throttle::Throttle,
     tls::TlsConfigs,
 };
@@ -45,29 +53,41 @@ pub struct Shared {
     pub inputs: input::Shared,
     /// For outputs.
     pub tls: TlsConfigs,
+    /// Where outputs publish now.
+    pub points: PublishPoints,
     /// Where media is carried.
     pub lanes: Lanes,
-    /// Tasks that panicked and were started again.
-    pub panics: Arc<AtomicU64>,
     /// Where events are told.
     pub events: EventBus,
     /// Who is connected to the ingest, for those who count.
     pub census: Arc<Census>,
     /// Where `/live/` is served, for the message that says how to watch.
-    pub watch_at: Option<String>,
+    pub watch_at: Arc<RwLock<Option<String>>>,
+    /// Whether tasks may be told to panic.
+    pub hooks: TestHooks,
 }
 
 /// One relay's task.
+///
+/// A panic of its own costs a splice: the log, the meters, the output tasks and their sessions go on, and decisions are
+/// made anew behind what the log holds.
 pub struct RelayTask {
     config: RelayConfig,
     shared: Shared,
     requests: mpsc::Receiver<Request>,
     fanout: Arc<Fanout>,
-    input_meters: Vec<Arc<InputMeter>>,
-    output_meters: Vec<Arc<OutputMeter>>,
+    /// In the order of the configuration.
+    inputs: Vec<InputSlot>,
+    /// In the order of the configuration.
+    outputs: Vec<OutputSlot>,
+    /// The tasks started so far.
+    started: Started,
+    /// The relay is to run.
+    wanted: bool,
     running: Option<Running>,
     /// The decisions of a run that came to its own end: its numbers stay to be seen.
     finished: Option<Failover>,
+    rest: Rest,
     ledger: Ledger,
     throttle: Throttle,
     cancel: CancellationToken,
@@ -78,24 +98,19 @@ pub struct RelayTask {
 /// What exists between start and stop.
 struct Running {
     failover: Failover,
-    /// The way to each input's task, while it is wanted.
-    inputs: Vec<Option<mpsc::Sender<Command>>>,
     reports: mpsc::Sender<Reports>,
     incoming: mpsc::Receiver<Reports>,
     tasks: JoinSet<()>,
     children: HashMap<Id, Child>,
+    /// Ends every output's task.
     outputs: CancellationToken,
     /// When audio that has ridden along long enough is to leave.
     flush_at: Option<Instant>,
     placed: Vec<Placed>,
     phase: Phase,
+    /// Every input has ended.
+    finish: bool,
     stopping: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Child {
-    Input(usize),
-    Output(usize),
 }
 
 impl RelayTask {
@@ -104,21 +119,20 @@ impl RelayTask {
         let (sender, requests) = mpsc::channel(16);
         let seat = shared.lanes.for_relay();
         let fanout = Arc::new(Fanout::new(config.log));
-        let initial = |output: &OutputConfig| if output.enabled { OutputState::Idle } else { OutputState::Disabled };
         let ledger = Ledger::new(config.name.clone(), shared.events.clone());
-        let meter = |output: &OutputConfig| OutputMeter::new(output.id.clone(), ledger.clone(), initial(output));
-        let output_meters = config.outputs.iter().map(|output| Arc::new(meter(output))).collect();
-        let input_meters = config.inputs.iter().map(|_| Arc::default()).collect();
         let handle = RelayHandle { requests: sender, fanout: Arc::clone(&fanout), ledger: ledger.clone() };
         let task = Self {
+            inputs: config.inputs.iter().map(|_| InputSlot::default()).collect(),
+            outputs: config.outputs.iter().map(|output| OutputSlot::new(output, &ledger)).collect(),
+            started: Started::default(),
+            wanted: config.autostart,
             config,
             shared,
             requests,
             fanout,
-            input_meters,
-            output_meters,
             running: None,
             finished: None,
+            rest: Rest::default(),
             ledger,
             throttle: Throttle::default(),
             cancel,
@@ -134,27 +148,45 @@ impl RelayTask {
     }
 
     /// Runs until it is cancelled; then lets the outputs end their sessions cleanly.
-    ///
+    pub async fn run(mut self) {
+        // What outlives a panic is either replaced before it is looked at again, or made of parts that are whole at
+        // every moment: lists, counters, channels.
+        while AssertUnwindSafe(self.serve()).catch_unwind().await.is_err() {
+            self.crashed(Instant::now());
+        }
+        self.fanout.close();
+    }
+
     /// Waits on: its inputs' reports, the next moment a decision is due, audio that is to leave, requests, the end of
     /// a child task, the status line's interval, cancellation.
-    pub async fn run(mut self) {
-        if self.config.autostart {
-            self.start();
-        }
+    async fn serve(&mut self) {
         let mut status_line = interval(STATUS_LINE);
         status_line.set_missed_tick_behavior(MissedTickBehavior::Delay);
         status_line.reset();
         let mut batch = Vec::new();
-        loop {
+        while !self.cancel.is_cancelled() {
             let now = Instant::now();
-            let wake_at = self.running.as_ref().map(|running| running.wake_at(now));
+            if self.rest.is_over(now) {
+                self.resume(now);
+            }
+            if self.wanted && self.running.is_none() && !self.rest.is_on() {
+                self.start(now);
+            }
+            if self.running.as_ref().is_some_and(|running| running.finish || running.stopping) {
+                info!("every input has ended: the relay stops");
+                self.wanted = false;
+                self.finished = self.stop().await;
+                continue;
+            }
+            let decision = self.running.as_ref().map(|running| running.wake_at(now));
+            let wake_at = self.rest.ends().or(decision);
             tokio::select! {
                 happening = next(self.running.as_mut(), &mut batch) => match happening {
                     Happening::Reported => self.take_in(&mut batch),
                     Happening::Ended(ended) => self.child_ended(ended),
                 },
                 () = sleep_until(wake_at.unwrap_or(now).into()), if wake_at.is_some() => {
-                    if let Some(running) = &mut self.running {
+                    if let Some(running) = self.running.as_mut().filter(|_| !self.rest.is_on()) {
                         running.wake(&self.fanout, Instant::now());
                     }
                 }
@@ -165,49 +197,45 @@ impl RelayTask {
                 _ = status_line.tick() => self.log_status(),
                 () = self.cancel.cancelled() => break,
             }
-            if self.act(Instant::now()) {
-                info!("every input has ended: the relay stops");
-                self.finished = self.stop().await;
-            }
+            self.act(Instant::now());
         }
         self.stop().await;
     }
 
     /// The status tells the new selection at once; the input feeds as soon as it can.
-    fn switch(&mut self, name: &str) -> Option<RelayStatus> {
-        let (input, now) = (self.config.inputs.iter().position(|input| input.name == name)?, Instant::now());
-        if let Some(running) = &mut self.running {
-            running.failover.switch(input, now);
-        }
+    fn switch(&mut self, name: &str) -> Switched {
+        let Some(input) = self.config.inputs.iter().position(|input| input.name == name) else {
+            return Switched::NoSuchInput;
+        };
+        let Some(running) = self.running.as_mut().filter(|running| !running.stopping && !self.rest.is_on()) else {
+            return Switched::NotRunning;
+        };
+        let now = Instant::now();
+        running.failover.switch(input, now);
         self.act(now);
-        Some(self.status(now))
+        Switched::Done(Box::new(self.status(now)))
     }
 
     fn take_in(&mut self, batch: &mut Vec<Reports>) {
         let (Some(running), now) = (&mut self.running, Instant::now()) else { return };
-        for Reports { input, reports } in batch.drain(..) {
+        for Reports { task, reports } in batch.drain(..) {
+            // A task that has been let go of may have had reports on the way.
+            let Some(input) = self.inputs.iter().position(|slot| slot.is_fed_by(task)) else { continue };
             for report in reports {
                 running.failover.handle(input, report, now);
             }
         }
     }
 
-    fn start(&mut self) {
-        let kinds = self.config.inputs.iter().map(|input| {
-            let kind = match input.source {
-                InputSource::Pull(_) => InputKind::Pull,
-                InputSource::Push(_) => InputKind::Push,
-                InputSource::Vod(_) => InputKind::Vod,
-            };
-            (input.name.clone(), kind)
-        });
-        let (config, now) = (&self.config, Instant::now());
-        let failover = Failover::new(config.failover.clone(), &config.timeline, config.log, kinds, now)
-            .with_metadata_limits(self.shared.inputs.limits.metadata());
+    /// Begins a run. One that follows another goes on behind it: the log is one line.
+    fn start(&mut self, now: Instant) {
+        let mut failover = self.new_failover(now);
+        if let Some(before) = self.finished.take() {
+            failover.resume(&before, &self.fanout.log(), None, now);
+        }
         let (reports, incoming) = mpsc::channel(REPORTS);
         self.running = Some(Running {
             failover,
-            inputs: vec![None; config.inputs.len()],
             reports,
             incoming,
             tasks: JoinSet::new(),
@@ -216,20 +244,28 @@ impl RelayTask {
             flush_at: None,
             placed: Vec::new(),
             phase: Phase::Starting,
+            finish: false,
             stopping: false,
         });
-        for output in 0..self.config.outputs.len() {
+        for output in 0..self.outputs.len() {
             self.start_output(output, Duration::ZERO);
         }
-        info!(inputs = self.config.inputs.len(), outputs = self.config.outputs.len(), "started");
+        info!(inputs = self.inputs.len(), outputs = self.outputs.len(), "started");
         self.act(now);
+    }
+
+    fn new_failover(&self, now: Instant) -> Failover {
+        let config = &self.config;
+        let inputs = config.inputs.iter().map(|input| (input.name.clone(), input.source.kind()));
+        Failover::new(config.failover.clone(), &config.timeline, config.log, inputs, now)
+            .with_metadata_limits(self.shared.inputs.limits.metadata())
     }
 
     /// Ends the inputs at once and the outputs in good order; goes on answering meanwhile.
     async fn stop(&mut self) -> Option<Failover> {
         let running = self.running.as_mut()?;
         running.stopping = true;
-        running.inputs.fill(None);
+        self.inputs.iter_mut().for_each(InputSlot::let_go);
         running.incoming.close();
         running.outputs.cancel();
         let deadline = tokio::time::Instant::now() + DRAIN_LIMIT;
@@ -245,13 +281,35 @@ impl RelayTask {
             }
         }
         let running = self.running.take()?;
-        for meter in &self.output_meters {
-            if meter.state() != OutputState::Disabled {
-                meter.enter(OutputState::Idle);
-            }
+        for (slot, config) in self.outputs.iter_mut().zip(&self.config.outputs) {
+            slot.ended(if config.enabled { OutputState::Idle } else { OutputState::Disabled });
         }
         info!("stopped");
         Some(running.failover)
+    }
+
+    /// After a panic: nobody acts on decisions any more until they are made anew.
+    fn crashed(&mut self, now: Instant) {
+        let pause = self.rest.crashed(now);
+        error!(?pause, "the relay's task panicked: its inputs start anew, its sessions stay");
+        self.inputs.iter_mut().for_each(InputSlot::let_go);
+        if let Some(running) = &mut self.running {
+            (running.reports, running.incoming) = mpsc::channel(REPORTS);
+            running.placed.clear();
+            running.flush_at = None;
+        }
+        // What came into the log just before is not to wait for what comes after.
+        self.fanout.flush();
+    }
+
+    /// The rest after a panic is over.
+    fn resume(&mut self, now: Instant) {
+        self.rest.end();
+        let mut failover = self.new_failover(now);
+        let Some(running) = self.running.as_mut().filter(|running| !running.stopping) else { return };
+        failover.resume(&running.failover, &self.fanout.log(), Some(Reason::Panic), now);
+        running.failover = failover;
+        self.act(now);
     }
 
     /// The decisions to be seen: of this run, or of the one that came to its end.
@@ -259,27 +317,28 @@ impl RelayTask {
         self.running.as_ref().map(|running| &running.failover).or(self.finished.as_ref())
     }
 
-    /// Carries out what has been decided. True when the relay is to stop.
-    fn act(&mut self, now: Instant) -> bool {
-        let mut finish = false;
+    /// Carries out what has been decided.
+    fn act(&mut self, now: Instant) {
+        if self.rest.is_on() {
+            return;
+        }
         while let Some(action) = self.running.as_mut().and_then(|running| running.failover.next_action()) {
             match action {
                 Action::Emit(placed) => {
                     if let Some(running) = &mut self.running {
                         running.placed.push(placed);
                     }
-                    continue;
                 }
                 Action::Start(input) => self.start_input(input, Duration::ZERO),
-                Action::Stop(input) => {
-                    if let Some(running) = &mut self.running {
-                        running.inputs[input] = None;
-                    }
-                }
+                Action::Stop(input) => self.inputs[input].let_go(),
                 Action::Restart(input, reason) => self.command(input, Command::Restart(reason)),
                 Action::Play(input) => self.command(input, Command::Play),
                 Action::EndSessions => self.fanout.end_programme(),
-                Action::Finish => finish = true,
+                Action::Finish => {
+                    if let Some(running) = &mut self.running {
+                        running.finish = true;
+                    }
+                }
                 Action::Record(event) => self.record(&event, now),
             }
         }
@@ -291,89 +350,11 @@ impl RelayTask {
                 self.say_how_to_watch();
             }
         }
-        finish
     }
 
     fn command(&self, input: usize, command: Command) {
-        let task = self.running.as_ref().and_then(|running| running.inputs[input].as_ref());
-        // A task with that many commands unread is about to end its connection anyway.
-        if task.is_some_and(|task| task.try_send(command).is_err()) {
+        if !self.inputs[input].tell(command) {
             warn!(input = self.config.inputs[input].name, ?command, "the input does not listen");
-        }
-    }
-
-    fn start_input(&mut self, input: usize, pause: Duration) {
-        let Some(running) = &mut self.running else { return };
-        let config = self.config.inputs[input].clone();
-        let span = info_span!("input", input = config.name);
-        let (commands, receiver) = mpsc::channel(8);
-        running.inputs[input] = Some(commands);
-        let meter = Arc::clone(&self.input_meters[input]);
-        let egress = Egress::of(self.config.origin, &self.shared.egress);
-        let shared = input::Shared { egress, ..self.shared.inputs.clone() };
-        let task = input::run(input, config, shared, running.reports.clone(), receiver, meter);
-        let lane = self.seat.lane().handle();
-        let id = running.tasks.spawn_on(after(pause, task).instrument(span), lane).id();
-        running.children.insert(id, Child::Input(input));
-    }
-
-    fn start_output(&mut self, output: usize, pause: Duration) {
-        let Some(running) = &mut self.running else { return };
-        let config = self.config.outputs[output].clone();
-        let meter = Arc::clone(&self.output_meters[output]);
-        if !config.enabled {
-            meter.enter(OutputState::Disabled);
-            return;
-        }
-        if config.tls.insecure {
-            warn!(output = config.id, "insecure_tls: the server's certificate is NOT verified");
-        }
-        let span = info_span!("output", output = config.id);
-        let tls = self.shared.tls.for_output(&config.tls);
-        let fanout = Arc::clone(&self.fanout);
-        let egress = Egress::of(config.origin, &self.shared.egress);
-        let (home, seat) = (self.seat.lane(), self.shared.lanes.for_output(self.seat.lane()));
-        let lane = seat.lane().clone();
-        let head = if lane.index() == home.index() { fanout.subscribe() } else { fanout.subscribe_on(&lane) };
-        let task = Output {
-            config,
-            fanout,
-            head,
-            flushers: self.flushers.clone(),
-            lane: lane.clone(),
-            meter,
-            tls,
-            egress,
-            cancel: running.outputs.child_token(),
-        };
-        let task = async move {
-            tokio::time::sleep(pause).await;
-            task.run().await;
-            drop(seat);
-        };
-        let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
-        running.children.insert(id, Child::Output(output));
-    }
-
-    /// A task that panicked is started again: one output's bug is nobody else's trouble.
-    fn child_ended(&mut self, ended: Result<Id, JoinError>) {
-        let id = ended.as_ref().map_or_else(JoinError::id, |id| *id);
-        let child = self.running.as_mut().and_then(|running| running.children.remove(&id));
-        let (Err(failure), Some(child)) = (ended, child) else { return };
-        if !failure.is_panic() {
-            return;
-        }
-        self.shared.panics.fetch_add(1, Relaxed);
-        error!(?child, "a task panicked and is started again");
-        match child {
-            Child::Output(output) => self.start_output(output, RESTART_PAUSE),
-            Child::Input(input) => {
-                let Some(running) = &mut self.running else { return };
-                running.failover.handle(input, relay::Report::Lost { reason: relay::Reason::Panic }, Instant::now());
-                if running.inputs[input].is_some() {
-                    self.start_input(input, RESTART_PAUSE);
-                }
-            }
         }
     }
 }
@@ -419,14 +400,6 @@ enum Happening {
     Ended(Result<Id, JoinError>),
 }
 
-/// Runs a task after a pause: one that panics at its start is not started again and again without end.
-async fn after(pause: Duration, task: impl Future<Output = ()>) {
-    tokio::time::sleep(pause).await;
-    task.await;
-}
-
-/// How long a task that panicked rests.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Batches of reports that may wait: beyond it the inputs' TCP slows their servers down.
 const REPORTS: usize = 64;
 /// Batches taken in before the log is written.

@@ -1,9 +1,11 @@
 //! What is told about relays, inputs and outputs: the JSON of the HTTP side.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use relay::FaultKind;
 use serde::Serialize;
+
+use crate::clock::time_of_day;
 
 /// One relay, whole.
 #[derive(Clone, Debug, Serialize)]
@@ -168,7 +170,7 @@ impl LastError {
 
 /// The wall clock as RFC 3339 in UTC with milliseconds.
 pub fn timestamp() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+    humantime::format_rfc3339_millis(time_of_day()).to_string()
 }
 
 /// Whole milliseconds.

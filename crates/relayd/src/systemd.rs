@@ -6,6 +6,7 @@ use std::{
     env, mem,
     os::{linux::net::SocketAddrExt, unix::net::SocketAddr, unix::net::UnixDatagram},
     process,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,10 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{
-    relay_task::{RelayHandle, Vital},
-    throttle::Throttle,
-};
+use crate::{http::Relays, relay_task::Vital, throttle::Throttle};
 
 /// The start, or a reload, is complete.
 pub fn ready() {
@@ -41,7 +39,7 @@ pub fn stopping() {
 /// service manager starts the process anew. Returns at once where no watchdog is wanted.
 ///
 /// Waits on: a third of the watchdog's time, the answers of all relays at once for as long at most, cancellation.
-pub async fn feed_watchdog(relays: impl Fn() -> Vec<(String, RelayHandle)>, cancel: CancellationToken) {
+pub async fn feed_watchdog(relays: impl Fn() -> Arc<Relays>, cancel: CancellationToken) {
     let variable = |name: &str| env::var(name).ok();
     let Some(limit) = watchdog_limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID")) else { return };
     info!(?limit, "watchdog");

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,19 +13,21 @@ use rustls::{
 };
 use tracing::warn;
 
-use crate::config::OutputTls;
+use crate::config::{CaFile, OutputTls};
 
 /// Client configurations, made once per set of roots: sessions and buffers are shared by all that trust the same.
 #[derive(Clone, Debug)]
 pub struct TlsConfigs {
+    roots: Arc<RootCertStore>,
     native: Arc<ClientConfig>,
     special: Arc<Mutex<HashMap<OutputTls, Arc<ClientConfig>>>>,
 }
 
 impl TlsConfigs {
-    /// Reads the system's roots.
+    /// Reads the system's roots, once: later there may be no descriptor to open them with.
     pub fn load() -> Self {
-        Self { native: Arc::new(verified(roots(None))), special: Arc::default() }
+        let roots = system_roots();
+        Self { native: Arc::new(verified(roots.clone())), roots: Arc::new(roots), special: Arc::default() }
     }
 
     /// The configuration that trusts the system's roots.
@@ -40,29 +41,31 @@ impl TlsConfigs {
             return self.native();
         }
         let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of outputs that are gone.
+        special.retain(|known, config| known == tls || Arc::strong_count(config) > 1);
         let made = special.entry(tls.clone()).or_insert_with(|| {
-            Arc::new(if tls.insecure { unverified() } else { verified(roots(tls.ca_file.as_deref())) })
+            Arc::new(if tls.insecure { unverified() } else { verified(self.roots_with(tls.ca.as_ref())) })
         });
         Arc::clone(made)
     }
+
+    fn roots_with(&self, ca: Option<&CaFile>) -> RootCertStore {
+        let mut roots = RootCertStore::clone(&self.roots);
+        if let Some(ca) = ca {
+            // The configuration has seen that all of them can be read.
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&ca.pem).filter_map(Result::ok));
+        }
+        roots
+    }
 }
 
-/// The system's roots and, if given, those of a PEM file, which the configuration has read once already.
-fn roots(ca_file: Option<&Path>) -> RootCertStore {
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         warn!(%error, "a system root certificate cannot be read");
     }
     roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
-        match CertificateDer::pem_file_iter(path) {
-            Ok(certificates) => {
-                roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-            }
-            Err(error) => warn!(path = %path.display(), %error, "ca_file cannot be read"),
-        }
-    }
     roots
 }
 

@@ -110,6 +110,12 @@ impl Target {
         url.into()
     }
 
+    /// What it has in common with every target that a server takes for the same.
+    pub fn publish_point(&self) -> PublishPoint {
+        let Self { scheme: _, host, port, app, key } = self;
+        PublishPoint { host: host.to_ascii_lowercase(), port: *port, app: app.clone(), key: key.clone() }
+    }
+
     fn origin(&self) -> String {
         let scheme = self.scheme.as_str();
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
@@ -136,6 +142,21 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self})")
+    }
+}
+
+/// A key of an app on a server, which takes one publisher at a time. Prints as a whole masked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PublishPoint {
+    host: String,
+    port: u16,
+    app: Bytes,
+    key: StreamKey,
+}
+
+impl fmt::Debug for PublishPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishPoint(***)")
     }
 }
 

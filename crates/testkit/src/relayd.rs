@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -18,6 +18,11 @@ use crate::{DEADLINE, eventually};
 
 /// The configuration's name in its folder.
 const CONFIG: &str = "relay.toml";
+/// The name of the file with the HTTP side's token.
+const TOKEN: &str = "admin.token";
+
+/// Ticks of proc(5) per second, on every architecture of Linux.
+const USER_HZ: u64 = 100;
 
 /// How the daemon is to be run: the configuration's text, and what stands around it.
 #[derive(Debug)]
@@ -36,9 +41,8 @@ pub struct Setup {
 pub struct Relayd {
     child: Child,
     admin: SocketAddr,
-    token: Option<String>,
     stderr: Arc<Mutex<String>>,
-    folder: TempDir,
+    setup: Setup,
 }
 
 /// What a run that ended by itself left.
@@ -109,6 +113,17 @@ impl Setup {
 
     /// Starts it and waits until it is ready. Panics with its log when it does not get there.
     pub async fn start(self) -> Relayd {
+        let mut config = format!("{}\n[admin]\nlisten = \"127.0.0.1:0\"\n", self.config);
+        if let Some(token) = &self.token {
+            self.folder.write(TOKEN, token);
+            config.push_str(&format!("token_file = \"{TOKEN}\"\n"));
+        }
+        self.folder.write(CONFIG, config);
+        self.launch().await
+    }
+
+    /// Starts it with the configuration that lies in its folder.
+    async fn launch(self) -> Relayd {
         let mut relayd = self.spawn();
         eventually("relayd is ready", DEADLINE, async || {
             if let Ok(Some(status)) = relayd.child.try_wait() {
@@ -142,12 +157,6 @@ impl Setup {
     }
 
     fn spawn(self) -> Relayd {
-        let mut config = format!("{}\n[admin]\nlisten = \"127.0.0.1:0\"\n", self.config);
-        if let Some(token) = &self.token {
-            self.folder.write("admin.token", token);
-            config.push_str("token_file = \"admin.token\"\n");
-        }
-        self.folder.write(CONFIG, config);
         let mut child = self
             .command()
             .stdin(Stdio::null())
@@ -159,7 +168,7 @@ impl Setup {
         let stderr = Arc::new(Mutex::new(String::new()));
         let lines = child.stderr.take().expect("stderr is piped");
         tokio::spawn(collect(lines, stderr.clone()));
-        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), token: self.token, stderr, folder: self.folder }
+        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), stderr, setup: self }
     }
 
     fn command(&self) -> Command {
@@ -199,12 +208,54 @@ impl Relayd {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes its configuration anew, as it was started with another text before `[admin]`, and sends SIGHUP.
-    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
-        let path = self.folder.path().join(CONFIG);
+    /// Changes its configuration file. It notices when it is told to read it again.
+    pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.setup.folder().join(CONFIG);
         let text = std::fs::read_to_string(&path).expect("the configuration is there");
         std::fs::write(&path, change(&text)).expect("the folder is writable");
-        self.signal(Signal::HUP);
+    }
+
+    /// Writes a file beside its configuration.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.setup.folder.write(name, content);
+    }
+
+    /// Lets it read its configuration again; the answer.
+    pub async fn reload(&self) -> Response {
+        self.send("POST", "/api/v1/reload", b"").await
+    }
+
+    /// Requests go to another address, with another token.
+    pub fn moved(&mut self, token: Option<&str>) {
+        self.admin = self.listener("HTTP side").unwrap_or(self.admin);
+        self.setup.token = token.map(str::to_owned);
+    }
+
+    /// Starts it again after its end, with the configuration that lies in its folder.
+    pub async fn restart(self) -> Self {
+        self.setup.launch().await
+    }
+
+    /// Kills it without a warning.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait_exit(DEADLINE).await;
+    }
+
+    /// Lets it open no descriptor of this number or above; none lifts that.
+    pub fn limit_descriptors(&self, limit: Option<u64>) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let new = Rlimit { current: limit.or(maximum), maximum };
+        prlimit(Some(self.process()), Resource::Nofile, new).expect("the process is the test's own");
+    }
+
+    /// The processor time it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process lives");
+        // proc(5): utime and stime are fields 14 and 15; the second, in parentheses, may hold spaces.
+        let ticks = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum();
+        Duration::from_millis(ticks * 1_000 / USER_HZ)
     }
 
     /// A GET with the token, if there is one.
@@ -214,7 +265,7 @@ impl Relayd {
 
     /// A request with the token, if there is one. Panics with the log when there is no answer.
     pub async fn send(&self, method: &str, target: &str, body: &[u8]) -> Response {
-        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let bearer = self.setup.token.as_ref().map(|token| format!("Bearer {token}"));
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
         match http::request(self.admin, method, target, &headers, body).await {
@@ -228,6 +279,13 @@ impl Relayd {
         let response = self.get(&format!("/api/v1/relays/{relay}")).await;
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()
+    }
+
+    /// The value of a metric, its labels as they are written; none while there is no such series.
+    pub async fn series(&self, series: &str) -> Option<f64> {
+        let text = self.get("/metrics").await.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(value.parse().expect("a metric is a number"))
     }
 
     /// Polls a relay's status until `test` holds and gives that status. Panics with the last one and the log.
@@ -255,8 +313,11 @@ impl Relayd {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid() as i32).expect("no process has the id 0");
-        kill_process(pid, signal).expect("the process is the test's own");
+        kill_process(self.process(), signal).expect("the process is the test's own");
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_raw(self.pid() as i32).expect("no process has the id 0")
     }
 
     /// Waits for its end. Panics with its log at the deadline.
@@ -267,12 +328,13 @@ impl Relayd {
         }
     }
 
-    /// The address on loopback in the log line of a listener.
+    /// The address on loopback in the newest log line of a listener.
     fn listener(&self, line: &str) -> Option<SocketAddr> {
         let log = self.stderr();
-        let (_, address) = log.lines().find(|logged| logged.contains(line))?.split_once("127.0.0.1:")?;
-        let port = address.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-        Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        let (_, address) = log.lines().rfind(|logged| logged.contains(line))?.split_once("127.0.0.")?;
+        let mut numbers = address.split(|c: char| !c.is_ascii_digit());
+        let (host, port) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        Some(SocketAddr::from(([127, 0, 0, host], port)))
     }
 
     /// True while the process lives.

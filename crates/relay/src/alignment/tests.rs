@@ -4,7 +4,7 @@ use super::*;
 fn mark(marks: &mut Marks, track: Track, n: i64, shift: i64, content: impl Fn(Track, i64) -> Vec<u8>) {
     let dts = n * if track == Track::Video { 40 } else { 20 } + shift;
     let print = Print::of(track, &content(track, n));
-    marks.push(track, Mark { print, dts, raw: dts as u32, number: n.unsigned_abs() });
+    marks.push(track, Mark { print, dts, raw: Some(dts as u32), number: n.unsigned_abs() });
 }
 
 fn fill(marks: &mut Marks, from_ms: i64, to_ms: i64, shift: i64, content: impl Fn(Track, i64) -> Vec<u8> + Copy) {

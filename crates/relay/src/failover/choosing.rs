@@ -49,12 +49,7 @@ impl Failover {
     pub(super) fn lose(&mut self, input: usize, reason: Reason, link: Link, now: Instant) {
         let was_up = matches!(self.inputs[input].link, Link::Up | Link::Restarting);
         if self.active() == Some(input) {
-            if let Some(feed) = &mut self.feed {
-                feed.meter = None;
-            }
-            self.relay_what_is_due(now);
-            self.feed = None;
-            self.cut = Some(Cut { reason, at: now });
+            self.cut_off(reason, now);
         }
         let it = &mut self.inputs[input];
         let told = it.link == Link::Restarting;
@@ -63,6 +58,16 @@ impl Failover {
         if !told && (was_up || link == Link::Ended) {
             self.record(Some(input), EventKind::State, reason.name(), "lost");
         }
+    }
+
+    /// The feed ends, behind what it has delivered.
+    pub(super) fn cut_off(&mut self, reason: Reason, now: Instant) {
+        if let Some(feed) = &mut self.feed {
+            feed.meter = None;
+        }
+        self.relay_what_is_due(now);
+        self.feed = None;
+        self.cut = Some(Cut { reason, at: now, is_return: false });
     }
 
     pub(super) fn choose(&mut self, now: Instant) {

@@ -37,7 +37,7 @@ impl Failover {
         it.counters.relayed_tags += 1;
         let dts = self.timeline.place(held.track, held.dts, held.arrived);
         self.emit_headers(&held, dts);
-        self.relayed.push(held.track, Mark { print: held.print, dts, raw: held.raw, number: 0 });
+        self.relayed.push(held.track, Mark { print: held.print, dts, raw: Some(held.raw), number: 0 });
         self.last_bodies.push(held.track, held.body.clone());
         self.actions.push_back(Action::Emit(Placed { class: held.class, dts, body: held.body }));
     }

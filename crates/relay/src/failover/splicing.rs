@@ -79,15 +79,14 @@ impl Failover {
         let mut awaited = false;
         for input in self.order() {
             match self.standing(input) {
-                Some(Standing::Has(continuation)) => {
-                    // A return waits for the input that it is to; any other splice takes whoever has the next tag.
-                    let is_return = matches!(cut.reason, Reason::Revert | Reason::Manual);
-                    if !(awaited && is_return) && self.splice_exactly(input, continuation, cut.reason, now) {
-                        return true;
-                    }
+                // A return waits for the input that it is to; any other splice takes whoever has the next tag.
+                Some(Standing::Has(continuation))
+                    if !(awaited && cut.is_return) && self.splice_exactly(input, continuation, cut.reason, now) =>
+                {
+                    return true;
                 }
                 Some(Standing::Behind(_)) => awaited |= now < patience,
-                None => {}
+                Some(Standing::Has(_)) | None => {}
             }
         }
         if awaited {
@@ -111,7 +110,7 @@ impl Failover {
                     self.retire(from, reason);
                 }
                 self.feed = None;
-                self.cut = Some(Cut { reason, at: now });
+                self.cut = Some(Cut { reason, at: now, is_return: true });
                 self.go_on_exactly(now);
             }
             _ => self.splice_to(input, reason, now),

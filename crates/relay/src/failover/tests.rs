@@ -1,11 +1,13 @@
 mod exact;
 mod policies;
+mod rearranging;
+mod resuming;
 
 use flv::{Class, Kind};
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::Placed;
+use crate::log::{Log, Placed};
 
 /// A live encode: 25 fps with a keyframe each second, audio every 20 ms. `name` makes its bytes its own.
 #[derive(Clone, Copy)]
@@ -62,6 +64,8 @@ struct World {
     /// What each input delivers now; `None` is silence.
     feeds: Vec<Option<Encode>>,
     log: Vec<Placed>,
+    /// The same as outputs would read it.
+    held: Log,
     done: Vec<String>,
     splices: Vec<(&'static str, i64, i64)>,
     states: Vec<(&'static str, String)>,
@@ -81,6 +85,7 @@ impl World {
             now: 0,
             feeds: vec![None; kinds.len()],
             log: vec![],
+            held: Log::new(LogPolicy::default()),
             done: vec![],
             splices: vec![],
             states: vec![],
@@ -102,7 +107,10 @@ impl World {
     fn drain(&mut self) {
         while let Some(action) = self.failover.next_action() {
             match action {
-                Action::Emit(placed) => self.log.push(placed),
+                Action::Emit(placed) => {
+                    self.held.push(&placed, self.instant());
+                    self.log.push(placed);
+                }
                 Action::Record(event) if event.kind == EventKind::Splice => {
                     let (before, after) = event.dts.unwrap();
                     self.splices.push((event.reason, before, after));

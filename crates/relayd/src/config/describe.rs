@@ -1,6 +1,6 @@
 //! The configuration for people: what `--check` prints, and what a reload changes. Secrets show as `***`.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use relay::{FailoverPolicy, Flush, LogPolicy, OnFault, OnFormatChange, OnLag, OutputPolicy, Rate, RetryPolicy};
@@ -19,29 +19,47 @@ impl Config {
         let tables = self.tables();
         let lines = |table: &Table| {
             let facts = table.facts.iter().map(|fact| format!("  {} = {}\n", fact.key, fact.shown));
-            format!("{}\n{}", table.name, facts.collect::<String>())
+            let part = table.name.part.as_ref().map_or_else(String::new, |part| format!(", {part}"));
+            format!("{}{part}\n{}", table.name.whole, facts.collect::<String>())
         };
         tables.iter().map(lines).collect::<Vec<_>>().join("\n")
     }
 
-    /// What differs in `new`, one line each; empty when nothing does. A change that the mask hides is named without
-    /// its values.
-    pub fn changes(&self, new: &Self) -> Vec<String> {
-        let (old, new) = (self.tables(), new.tables());
-        let mut changes = Vec::new();
-        for table in &old {
-            match new.iter().find(|other| other.name == table.name) {
-                Some(other) => changes.extend(table.changes(other)),
-                None => changes.push(format!("{}: removed", table.name)),
+    /// What differs in `new`. A change that the mask hides is named without its values.
+    pub fn changes(&self, new: &Self) -> Changes {
+        let mut changes = Changes::default();
+        let (old_tables, new_tables) = (self.tables(), new.tables());
+        let find = |tables: &[Table], name: &TableName| tables.iter().position(|table| table.name == *name);
+        // A relay that comes or goes is told as a whole.
+        let is_told = |among: &[Table], name: &TableName| {
+            name.part.is_none() || find(among, &TableName { part: None, ..name.clone() }).is_some()
+        };
+        for table in &old_tables {
+            match find(&new_tables, &table.name) {
+                Some(other) => table.changes(&new_tables[other], &mut changes),
+                None if is_told(&new_tables, &table.name) => changes.live.push(format!("{} removed", table.name)),
+                None => {}
             }
         }
-        let added = new.iter().filter(|table| old.iter().all(|other| other.name != table.name));
-        changes.extend(added.map(|table| format!("{}: added", table.name)));
+        for Table { name, .. } in &new_tables {
+            if find(&old_tables, name).is_none() && is_told(&old_tables, name) {
+                changes.live.push(format!("{name} added"));
+            }
+        }
+        for relay in &new.relays {
+            let Some(old) = self.relays.iter().find(|old| old.name == relay.name) else { continue };
+            let inputs = order(&old.inputs, &relay.inputs, |input| &input.name);
+            let outputs = order(&old.outputs, &relay.outputs, |output| &output.id);
+            for (what, order) in [("inputs", inputs), ("outputs", outputs)] {
+                let line = order.map(|order| format!("relay {}: {what} in the order {order}", relay.name));
+                changes.live.extend(line);
+            }
+        }
         changes
     }
 
     fn tables(&self) -> Vec<Table> {
-        let mut log = Table::new("log".to_owned());
+        let mut log = Table::new("log");
         log.fact("level", &self.log.level);
         log.fact(
             "format",
@@ -52,7 +70,7 @@ impl Config {
         );
         let mut tables = vec![log];
         if let Some(admin) = &self.admin {
-            let mut table = Table::new("admin".to_owned());
+            let mut table = Table::new("admin");
             table.fact("listen", admin.listen);
             let token = admin.token.as_ref().map_or("", Secret::expose);
             table.hidden("token", if token.is_empty() { "none" } else { "***" }, token);
@@ -60,7 +78,7 @@ impl Config {
             tables.push(table);
         }
         if let Some(ingest) = &self.ingest {
-            let mut table = Table::new("ingest".to_owned());
+            let mut table = Table::new("ingest");
             table.fact("listen", ingest.listen);
             let tls = ingest.tls.as_ref();
             table.fact("tls_listen", tls.map_or_else(|| "none".to_owned(), |tls| tls.listen.to_string()));
@@ -68,7 +86,7 @@ impl Config {
             table.fact("tls_key", tls.map_or_else(|| "none".to_owned(), |tls| tls.key.display().to_string()));
             tables.push(table);
         }
-        let mut table = Table::new("network".to_owned());
+        let mut table = Table::new("network");
         table.fact("allow", list(&self.network.allow));
         let folder = self.network.vod_dir.as_ref().map(|folder| folder.display().to_string());
         table.fact("vod_dir", folder.unwrap_or_else(|| "none".to_owned()));
@@ -83,10 +101,33 @@ impl Config {
     }
 }
 
+/// What differs between two configurations, one line each, secrets masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What can be changed while running.
+    pub live: Vec<String>,
+    /// What cannot.
+    pub needs_restart: Vec<String>,
+}
+
 /// A part of the configuration that comes and goes as a whole.
 struct Table {
-    name: String,
+    name: TableName,
     facts: Vec<Fact>,
+}
+
+/// `relay a`, or `relay a` and its `output 1`.
+#[derive(Clone, PartialEq, Eq)]
+struct TableName {
+    whole: String,
+    part: Option<String>,
+}
+
+impl Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.whole)?;
+        self.part.as_ref().map_or(Ok(()), |part| write!(f, ": {part}"))
+    }
 }
 
 struct Fact {
@@ -97,8 +138,12 @@ struct Fact {
 }
 
 impl Table {
-    fn new(name: String) -> Self {
-        Self { name, facts: Vec::new() }
+    fn new(whole: impl Into<String>) -> Self {
+        Self { name: TableName { whole: whole.into(), part: None }, facts: Vec::new() }
+    }
+
+    fn part(whole: String, part: String) -> Self {
+        Self { name: TableName { whole, part: Some(part) }, facts: Vec::new() }
     }
 
     fn fact(&mut self, key: &'static str, value: impl Display) {
@@ -123,21 +168,22 @@ impl Table {
         );
     }
 
-    fn changes(&self, new: &Self) -> Vec<String> {
-        let old_of = |key: &str| self.facts.iter().find(|fact| fact.key == key);
-        let mut changes = Vec::new();
-        for fact in &new.facts {
-            let Fact { key, shown, exact } = fact;
-            match old_of(key) {
-                Some(old) if old.shown != *shown => {
-                    changes.push(format!("{}: {key}: {} -> {shown}", self.name, old.shown));
-                }
-                Some(old) if old.exact != *exact => changes.push(format!("{}: {key}: changed", self.name)),
-                Some(_) => {}
-                None => changes.push(format!("{}: {key}: {shown}", self.name)),
+    fn changes(&self, new: &Self, changes: &mut Changes) {
+        for Fact { key, shown, exact } in &new.facts {
+            if LISTS.contains(key) {
+                continue;
             }
+            let line = match self.facts.iter().find(|fact| fact.key == *key) {
+                Some(old) if old.shown != *shown => format!("{}: {key}: {} -> {shown}", self.name, old.shown),
+                Some(old) if old.exact != *exact => format!("{}: {key}: changed", self.name),
+                Some(_) => continue,
+                None => format!("{}: {key}: {shown}", self.name),
+            };
+            let whole = self.name.whole.as_str();
+            let needs_restart = self.name.part.is_none()
+                && (NEED_RESTART.contains(&(whole, key)) || TABLES_NEED_RESTART.contains(&whole));
+            if needs_restart { &mut changes.needs_restart } else { &mut changes.live }.push(line);
         }
-        changes
     }
 }
 
@@ -164,7 +210,7 @@ fn limits_table(limits: &LimitsConfig) -> Table {
         viewers,
     } = limits;
     let size = |bytes: &usize| Size(*bytes as u64);
-    let mut table = Table::new("limits".to_owned());
+    let mut table = Table::new("limits");
     table.fact("ingest_connections", ingest_connections);
     table.fact("ingest_per_address", ingest_per_address);
     table.fact("ingest_unauthenticated", ingest_unauthenticated);
@@ -191,6 +237,15 @@ fn limits_table(limits: &LimitsConfig) -> Table {
     table.fact("admin_body", size(admin_body));
     table.fact("viewers", viewers);
     table
+}
+
+/// The new order of a list, when those that were in it before stand otherwise.
+fn order<T>(old: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Option<String> {
+    let common = |these: &[T], those: &[T]| -> Vec<String> {
+        let is_common = |it: &&T| those.iter().any(|other| name(other) == name(it));
+        these.iter().filter(is_common).map(|it| name(it).clone()).collect()
+    };
+    (common(old, new) != common(new, old)).then(|| list(new.iter().map(&name)))
 }
 
 fn relay_table(relay: &RelayConfig) -> Table {
@@ -254,7 +309,7 @@ fn relay_table(relay: &RelayConfig) -> Table {
 }
 
 fn input_table(relay: &str, input: &InputConfig) -> Table {
-    let mut table = Table::new(format!("relay {relay}, input {}", input.name));
+    let mut table = Table::part(format!("relay {relay}"), format!("input {}", input.name));
     match &input.source {
         InputSource::Pull(pull) => {
             table.fact("type", "pull");
@@ -309,7 +364,7 @@ fn input_table(relay: &str, input: &InputConfig) -> Table {
 }
 
 fn output_table(relay: &str, output: &OutputConfig) -> Table {
-    let mut table = Table::new(format!("relay {relay}, output {}", output.id));
+    let mut table = Table::part(format!("relay {relay}"), format!("output {}", output.id));
     table.fact("name", format!("{:?}", output.name));
     let target = &output.target;
     let exact = [target.tc_url().as_ref(), b"\n", target.key.as_bytes()].concat();
@@ -342,8 +397,9 @@ fn output_table(relay: &str, output: &OutputConfig) -> Table {
     table.duration("connect_timeout", output.connect_timeout);
     table.duration("write_timeout", output.write_timeout);
     table.retry(&output.retry);
-    let ca_file = output.tls.ca_file.as_ref();
-    table.fact("ca_file", ca_file.map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
+    let ca = output.tls.ca.as_ref();
+    let path = ca.map_or_else(|| "none".to_owned(), |ca| ca.path.display().to_string());
+    table.hidden("ca_file", path, ca.map_or(&[][..], |ca| &ca.pem));
     table.fact("insecure_tls", output.tls.insecure);
     table.fact("bind", output.bind.map_or_else(|| "any".to_owned(), |address| address.to_string()));
     table
@@ -357,3 +413,10 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 fn rate(rate: Rate) -> String {
     format!("{}/{}", rate.count, humantime::format_duration(rate.window))
 }
+
+/// Facts that `--check` shows and that other tables tell of.
+const LISTS: [&str; 2] = ["inputs", "outputs"];
+/// What is set up once, when the process starts.
+const NEED_RESTART: [(&str, &str); 2] = [("log", "format"), ("ingest", "tls_listen")];
+/// The tables that are read at the start only.
+const TABLES_NEED_RESTART: [&str; 2] = ["network", "limits"];

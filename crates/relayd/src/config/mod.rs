@@ -8,11 +8,13 @@ mod resolve;
 mod source;
 mod units;
 
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::describe::Changes;
 pub use self::error::{ConfigError, Problem};
 pub use self::limits::LimitsConfig;
 use crate::egress::Cidr;
@@ -173,6 +175,17 @@ pub enum InputSource {
     Vod(VodConfig),
 }
 
+impl InputSource {
+    /// As far as decisions depend on it.
+    pub fn kind(&self) -> relay::InputKind {
+        match self {
+            Self::Pull(_) => relay::InputKind::Pull,
+            Self::Push(_) => relay::InputKind::Push,
+            Self::Vod(_) => relay::InputKind::Vod,
+        }
+    }
+}
+
 /// `type = "pull"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullConfig {
@@ -272,13 +285,35 @@ pub struct OutputConfig {
     pub bind: Option<IpAddr>,
 }
 
+impl OutputConfig {
+    /// Differs from `other` in nothing that a session of it would notice.
+    pub fn has_session_of(&self, other: &Self) -> bool {
+        Self { name: other.name.clone(), ..self.clone() } == *other
+    }
+}
+
 /// How the server of an `rtmps://` output is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OutputTls {
-    /// PEM certificates trusted besides the system's; held at least one when the configuration was read.
-    pub ca_file: Option<PathBuf>,
+    /// Certificates trusted besides the system's.
+    pub ca: Option<CaFile>,
     /// Any certificate passes.
     pub insecure: bool,
+}
+
+/// `ca_file`, as it was when the configuration was read: other content is another configuration.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CaFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// PEM; at least one certificate.
+    pub pem: Vec<u8>,
+}
+
+impl fmt::Debug for CaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

@@ -32,7 +32,7 @@ pub(super) fn resolve(
         env,
         has_ingest: raw.ingest.is_some(),
         push_keys: HashMap::new(),
-        targets: Vec::new(),
+        publish_points: HashMap::new(),
         problems: Vec::new(),
     };
     let config = resolver.config(raw, path);
@@ -47,8 +47,8 @@ struct Resolver<'a> {
     has_ingest: bool,
     /// The keys of the push inputs so far, and their lines.
     push_keys: HashMap<String, usize>,
-    /// The targets of the enabled outputs so far, and their lines.
-    targets: Vec<(rtmp::url::Target, usize)>,
+    /// Where the enabled outputs so far publish, and their lines.
+    publish_points: HashMap<rtmp::url::PublishPoint, usize>,
     problems: Vec<Problem>,
 }
 

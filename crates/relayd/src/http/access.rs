@@ -1,6 +1,9 @@
 //! Who may ask: Host, Origin and token.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use axum::{
     extract::{Request, State},
@@ -16,15 +19,35 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 use crate::{config::AdminConfig, secret::Secret};
 
-/// The rules of one listener.
-pub(super) struct Access {
+/// The rules in force; a reload changes them under a listener that goes on.
+#[derive(Clone)]
+pub(super) struct Rules(Arc<RwLock<Arc<Access>>>);
+
+impl Rules {
+    /// Loopback only, until told otherwise.
+    pub(super) fn new() -> Self {
+        let closed = Access { token: None, hosts: Vec::new(), listen: Ipv4Addr::LOCALHOST.into() };
+        Self(Arc::new(RwLock::new(Arc::new(closed))))
+    }
+
+    pub(super) fn set(&self, admin: &AdminConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Access::new(admin));
+    }
+
+    fn in_force(&self) -> Arc<Access> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Who may ask.
+struct Access {
     token: Option<Secret>,
     hosts: Vec<String>,
     listen: IpAddr,
 }
 
 impl Access {
-    pub(super) fn new(admin: &AdminConfig) -> Self {
+    fn new(admin: &AdminConfig) -> Self {
         Self { token: admin.token.clone(), hosts: admin.hosts.clone(), listen: admin.listen.ip() }
     }
 
@@ -61,7 +84,8 @@ impl Access {
 }
 
 /// Refuses what may not pass.
-pub(super) async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(rules): State<Rules>, request: Request, next: Next) -> Response {
+    let access = rules.in_force();
     let headers = request.headers();
     if !access.knows_host(headers) {
         return Problem::new(StatusCode::FORBIDDEN, "the Host is not one of admin.hosts").into_response();

@@ -1,27 +1,47 @@
-//! What only tests ask for: relays that go wrong on command. There is nothing of it unless `RELAYD_TEST_HOOKS=1` stands
-//! in the environment.
+//! What only tests ask for: tasks that go wrong on command, so that it is seen what becomes of the others. The paths do
+//! not exist unless test hooks are on.
 
 use axum::{
-    Router,
+    body::Bytes,
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::post,
 };
+use serde::Deserialize;
 
 use super::{Http, problem::Problem};
+use crate::relay_task::PanicIn;
 
-/// The hooks, or nothing.
-pub(super) fn routes() -> Router<Http> {
-    if std::env::var_os("RELAYD_TEST_HOOKS").is_none_or(|value| value != "1") {
-        return Router::new();
-    }
-    tracing::warn!("RELAYD_TEST_HOOKS: relays can be broken over the API");
-    Router::new().route("/api/v1/relays/{relay}/wedge", post(wedge))
+#[derive(Deserialize)]
+#[serde(tag = "task", rename_all = "lowercase", deny_unknown_fields)]
+enum Panic {
+    Relay {},
+    Input { name: String },
+    Output { id: String },
 }
 
-/// The relay's task is stuck from now on.
-async fn wedge(State(http): State<Http>, Path(name): Path<String>) -> Response {
+/// `POST …/panic`: a task panics. Answers 202 as soon as it has been told.
+pub(super) async fn panic(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
+    let Some(relay) = http.relay(&name) else { return Problem::no_such_relay().into_response() };
+    let task = match serde_json::from_slice(&body) {
+        Ok(Panic::Relay {}) => PanicIn::Relay,
+        Ok(Panic::Input { name }) => PanicIn::Input(name),
+        Ok(Panic::Output { id }) => PanicIn::Output(id),
+        Err(_) => {
+            let problem =
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is to be {\"task\": \"relay\"}, or …");
+            return problem.with_field("task").into_response();
+        }
+    };
+    match relay.panic(task).await {
+        Some(true) => StatusCode::ACCEPTED.into_response(),
+        Some(false) => Problem::new(StatusCode::NOT_FOUND, "there is no such task").into_response(),
+        None => Problem::silent().into_response(),
+    }
+}
+
+/// `POST …/wedge`: the relay's task is stuck from now on.
+pub(super) async fn wedge(State(http): State<Http>, Path(name): Path<String>) -> Response {
     let Some(relay) = http.relay(&name) else { return Problem::no_such_relay().into_response() };
     relay.wedge().await;
     StatusCode::NO_CONTENT.into_response()

@@ -71,12 +71,13 @@ impl Viewer {
 
     async fn next_piece(&mut self) -> Option<Bytes> {
         loop {
-            self.head.borrow_and_update();
+            let is_over = self.head.borrow_and_update().over;
             let mut piece = BytesMut::new();
             let reading = self.read(&mut piece);
             match reading {
                 Reading::Lagged | Reading::FormatChanged => return None,
                 Reading::Read { .. } if !piece.is_empty() => return Some(piece.freeze()),
+                Reading::Read { .. } | Reading::NoEntryPoint if is_over => return None,
                 Reading::Read { .. } | Reading::NoEntryPoint => {}
             }
             tokio::select! {

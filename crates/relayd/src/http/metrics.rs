@@ -16,6 +16,7 @@ use prometheus::{
 use super::{Http, problem::Problem};
 use crate::{
     ingest::Census,
+    panic_hook,
     status::{InputStatus, OutputStatus, RelayStatus},
 };
 
@@ -26,7 +27,7 @@ pub(super) async fn metrics(State(http): State<Http>) -> Response {
         for status in &statuses {
             families.add_relay(status);
         }
-        families.panics.inc_by(http.panics());
+        families.panics.inc_by(panic_hook::count());
         families.add_census(&http.census);
         for (reason, count) in http.refusals.counts() {
             families.http_refused.with_label_values(&[reason]).inc_by(count);
@@ -87,7 +88,7 @@ impl Families {
             registry.register(Box::new(family.clone()))?;
             Ok(family)
         };
-        let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked and were started again.")?;
+        let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked; they are started again.")?;
         registry.register(Box::new(panics.clone()))?;
         let ingest_total = IntCounter::new("relayd_ingest_accepted_total", "Connections that came to the ingest.")?;
         registry.register(Box::new(ingest_total.clone()))?;

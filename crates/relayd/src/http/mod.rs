@@ -7,13 +7,14 @@ mod live;
 mod metrics;
 mod problem;
 mod refusals;
+mod reload;
 mod server;
 mod switch;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::SystemTime,
 };
@@ -27,29 +28,33 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    access::Access,
+    access::Rules,
     problem::Problem,
     refusals::{Limit, Refusals},
     server::Server,
 };
 use crate::{
+    accept::Acceptor,
     config::{AdminConfig, LimitsConfig},
     events::EventBus,
     ingest::Census,
-    relay_task::{RelayHandle, Shared},
+    relay_task::{RelayHandle, Shared, TestHooks},
+    reload::Asked,
     status::RelayStatus,
 };
 
 /// What requests are answered from.
 #[derive(Clone)]
 pub struct Http {
-    relays: Arc<Vec<(String, RelayHandle)>>,
+    relays: Arc<RwLock<Arc<Relays>>>,
+    rules: Rules,
     events: EventBus,
-    panics: Arc<AtomicU64>,
+    reloads: mpsc::Sender<Asked>,
+    hooks: TestHooks,
     census: Arc<Census>,
     limits: Arc<LimitsConfig>,
     refusals: Arc<Refusals>,
@@ -60,13 +65,18 @@ pub struct Http {
     cancel: CancellationToken,
 }
 
+/// The relays there are, in the order of the configuration.
+pub type Relays = Vec<(String, RelayHandle)>;
+
 impl Http {
-    /// `relays` in the order of the configuration. Viewers are let go when `cancel` is.
-    pub fn new(relays: Vec<(String, RelayHandle)>, shared: &Shared, cancel: CancellationToken) -> Self {
+    /// Without relays. Viewers are let go when `cancel` is; `reloads` is the way to whoever reloads.
+    pub fn new(shared: &Shared, reloads: mpsc::Sender<Asked>, cancel: CancellationToken) -> Self {
         Self {
-            relays: Arc::new(relays),
+            relays: Arc::default(),
+            rules: Rules::new(),
             events: shared.events.clone(),
-            panics: Arc::clone(&shared.panics),
+            reloads,
+            hooks: shared.hooks,
             census: Arc::clone(&shared.census),
             seats: Arc::new(Semaphore::new(shared.inputs.limits.viewers)),
             limits: Arc::clone(&shared.inputs.limits),
@@ -82,21 +92,24 @@ impl Http {
         self.ready.store(ready, Relaxed);
     }
 
-    /// The relays that there are, each time it is called.
-    pub fn relays(&self) -> impl Fn() -> Vec<(String, RelayHandle)> + use<> {
-        let relays = Arc::clone(&self.relays);
-        move || relays.to_vec()
+    /// The relays there are from now on.
+    pub fn set_relays(&self, relays: Relays) {
+        *self.relays.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(relays);
     }
 
-    /// Serves until cancelled.
-    pub async fn serve(self, listener: TcpListener, admin: &AdminConfig) {
-        let Self { limits, refusals, cancel, .. } = self.clone();
-        Server::new(self.router(admin), &limits, refusals, cancel).run(listener).await;
+    /// Who may ask from now on, on connections that are open already as well.
+    pub fn set_access(&self, admin: &AdminConfig) {
+        self.rules.set(admin);
     }
 
-    fn router(self, admin: &AdminConfig) -> Router {
-        let access = Arc::new(Access::new(admin));
-        Router::new()
+    /// Serves until `stop`: then nobody is let in any more, and what is being answered is answered to its end.
+    pub(crate) async fn serve(self, acceptor: Acceptor, stop: CancellationToken) {
+        let (limits, refusals) = (Arc::clone(&self.limits), Arc::clone(&self.refusals));
+        Server::new(self.router(), &limits, refusals, stop).run(acceptor).await;
+    }
+
+    fn router(self) -> Router {
+        let mut router = Router::new()
             .route("/", get(|| async { "relayd\n" }))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
@@ -105,22 +118,39 @@ impl Http {
             .route("/api/v1/relays/{relay}/switch", post(switch::switch))
             .route("/api/v1/relays/{relay}/ledger", get(events::ledger))
             .route("/api/v1/events", get(events::events))
+            .route("/api/v1/reload", post(reload::reload))
             .route("/metrics", get(metrics::metrics))
-            .route("/live/{file}", get(live::live))
-            .merge(hooks::routes())
+            .route("/live/{file}", get(live::live));
+        if self.hooks.0 {
+            router = router
+                .route("/api/v1/relays/{relay}/panic", post(hooks::panic))
+                .route("/api/v1/relays/{relay}/wedge", post(hooks::wedge));
+        }
+        router
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
             })
             .layer(DefaultBodyLimit::max(self.limits.admin_body))
             .layer(middleware::map_response_with_state(self.clone(), count_large_bodies))
-            .layer(middleware::from_fn_with_state(access, access::check))
+            .layer(middleware::from_fn_with_state(self.rules.clone(), access::check))
             .with_state(self)
+    }
+
+    /// The relays that there are, each time it is called.
+    pub fn relays_now(&self) -> impl Fn() -> Arc<Relays> + use<> {
+        let http = self.clone();
+        move || http.relays()
+    }
+
+    fn relays(&self) -> Arc<Relays> {
+        Arc::clone(&self.relays.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The status of every relay that answers: one that does not is no reason to hide the others.
     async fn statuses(&self) -> Vec<RelayStatus> {
-        let ask = self.relays.iter().map(async |(name, relay)| {
+        let relays = self.relays();
+        let ask = relays.iter().map(async |(name, relay)| {
             let status = relay.status().await;
             if status.is_none() {
                 tracing::warn!(relay = name, "the relay does not answer");
@@ -130,12 +160,8 @@ impl Http {
         futures::future::join_all(ask).await.into_iter().flatten().collect()
     }
 
-    fn panics(&self) -> u64 {
-        self.panics.load(Relaxed)
-    }
-
-    fn relay(&self, name: &str) -> Option<&RelayHandle> {
-        self.relays.iter().find(|(relay, _)| relay == name).map(|(_, handle)| handle)
+    fn relay(&self, name: &str) -> Option<RelayHandle> {
+        self.relays().iter().find(|(relay, _)| relay == name).map(|(_, handle)| handle.clone())
     }
 }
 
@@ -155,12 +181,12 @@ async fn ready(State(http): State<Http>) -> Response {
 }
 
 #[derive(Serialize)]
-struct Relays {
+struct Statuses {
     relays: Vec<RelayStatus>,
 }
 
 async fn relays(State(http): State<Http>) -> Response {
-    Json(Relays { relays: http.statuses().await }).into_response()
+    Json(Statuses { relays: http.statuses().await }).into_response()
 }
 
 async fn relay(State(http): State<Http>, Path(name): Path<String>) -> Response {

@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
@@ -9,13 +11,13 @@ use serde_json::json;
 /// What is wrong with a request. The detail never repeats what was sent: it may hold a secret.
 pub(super) struct Problem {
     status: StatusCode,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     field: Option<&'static str>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail, field: None }
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into(), field: None }
     }
 
     /// Names the part of the body that is at fault.

@@ -1,6 +1,6 @@
 //! Connections to the HTTP side, within limits.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1};
@@ -8,16 +8,12 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::sleep,
-};
+use tokio::{net::TcpStream, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::refusals::{Limit, Refusals};
-use crate::config::LimitsConfig;
+use crate::{accept::Acceptor, config::LimitsConfig};
 
 /// What every connection gets.
 #[derive(Clone)]
@@ -45,28 +41,21 @@ impl Server {
     }
 
     /// Serves until cancelled; requests that are being answered may go on to their end.
-    pub(super) async fn run(self, listener: TcpListener) {
+    pub(super) async fn run(self, acceptor: Acceptor) {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let (tcp, peer) = tokio::select! {
+                accepted = acceptor.accept() => accepted,
                 () = self.cancel.cancelled() => return,
             };
-            match accepted {
-                Ok((tcp, peer)) => match Arc::clone(&self.places).try_acquire_owned() {
-                    Ok(place) => {
-                        let connection = self.clone().converse(tcp, peer);
-                        tokio::spawn(async move {
-                            connection.await;
-                            drop(place);
-                        });
-                    }
-                    Err(_) => self.refusals.add(Limit::Connections, &peer),
-                },
-                Err(error) => {
-                    // Out of descriptors: waiting is better than spinning.
-                    warn!(%error, "cannot accept");
-                    sleep(Duration::from_millis(100)).await;
+            match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(place) => {
+                    let connection = self.clone().converse(tcp, peer);
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                 }
+                Err(_) => self.refusals.add(Limit::Connections, &peer),
             }
         }
     }

@@ -10,6 +10,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{Http, problem::Problem};
+use crate::relay_task::Switched;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +26,11 @@ pub(super) async fn switch(State(http): State<Http>, Path(name): Path<String>, b
         return problem.with_field("input").into_response();
     };
     match relay.switch(input).await {
-        Some(Some(status)) => (StatusCode::ACCEPTED, Json(status)).into_response(),
-        Some(None) => Problem::new(StatusCode::NOT_FOUND, "the relay has no input of this name").into_response(),
+        Some(Switched::Done(status)) => (StatusCode::ACCEPTED, Json(status)).into_response(),
+        Some(Switched::NoSuchInput) => {
+            Problem::new(StatusCode::NOT_FOUND, "the relay has no input of this name").into_response()
+        }
+        Some(Switched::NotRunning) => Problem::new(StatusCode::CONFLICT, "the relay is not running").into_response(),
         None => Problem::silent().into_response(),
     }
 }

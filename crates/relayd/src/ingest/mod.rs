@@ -6,11 +6,10 @@ mod closed;
 mod keys;
 mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, info_span};
 
 pub use self::{
     census::{Census, Guest},
@@ -18,7 +17,7 @@ pub use self::{
     keys::{Publisher, PushKeys, Registration},
     tls::{CertificateError, IngestTls, certified_key},
 };
-use crate::config::LimitsConfig;
+use crate::{accept::Acceptor, config::LimitsConfig};
 
 /// What the listeners share.
 #[derive(Clone, Debug)]
@@ -32,30 +31,21 @@ pub struct Door {
 }
 
 /// Accepts publishers until it is cancelled. Each is led as far as its wish to publish, then handed to its input.
-pub async fn listen(listener: TcpListener, tls: Option<IngestTls>, door: Door, cancel: CancellationToken) {
+pub(crate) async fn listen(acceptor: Acceptor, tls: Option<IngestTls>, door: Door, cancel: CancellationToken) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (tcp, peer) = tokio::select! {
+            accepted = acceptor.accept() => accepted,
             () = cancel.cancelled() => return,
         };
-        match accepted {
-            Ok((tcp, peer)) => {
-                let Some((guest, pushed_out)) = door.census.enter(peer) else { continue };
-                let (door, tls, cancel) = (door.clone(), tls.clone(), cancel.clone());
-                let connection = async move {
-                    tokio::select! {
-                        () = admit::admit(tcp, tls, &door, guest) => {}
-                        () = pushed_out.cancelled() => {}
-                        () = cancel.cancelled() => {}
-                    }
-                };
-                tokio::spawn(connection.instrument(info_span!("ingest", %peer)));
+        let Some((guest, pushed_out)) = door.census.enter(peer) else { continue };
+        let (door, tls, cancel) = (door.clone(), tls.clone(), cancel.clone());
+        let connection = async move {
+            tokio::select! {
+                () = admit::admit(tcp, tls, &door, guest) => {}
+                () = pushed_out.cancelled() => {}
+                () = cancel.cancelled() => {}
             }
-            Err(error) => {
-                // Out of descriptors: waiting is better than spinning.
-                warn!(%error, "cannot accept");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+        };
+        tokio::spawn(connection.instrument(info_span!("ingest", %peer)));
     }
 }

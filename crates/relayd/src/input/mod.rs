@@ -26,11 +26,11 @@ use crate::{
     throttle::Throttle,
 };
 
-/// What an input's task tells the relay task: a batch of reports of one input.
+/// What an input's task tells the relay task: a batch of reports.
 #[derive(Debug)]
 pub struct Reports {
-    /// Which input, in the order of the configuration.
-    pub input: usize,
+    /// The number of the task that reports.
+    pub task: u64,
     /// In order.
     pub reports: Vec<Report>,
 }
@@ -80,7 +80,7 @@ impl InputMeter {
 
 /// What every kind of input task works with.
 struct Link {
-    input: usize,
+    task: u64,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
@@ -104,7 +104,7 @@ impl Link {
         while !reports.is_empty() {
             // One read can hold tens of thousands of tags of two bytes each; what waits on the way is counted in batches.
             let rest = reports.split_off(BATCH.min(reports.len()));
-            let batch = Reports { input: self.input, reports: std::mem::replace(&mut reports, rest) };
+            let batch = Reports { task: self.task, reports: std::mem::replace(&mut reports, rest) };
             self.reports.send(batch).await.map_err(|_| Gone)?;
         }
         Ok(())
@@ -129,16 +129,16 @@ const BATCH: usize = 1_024;
 #[derive(Debug)]
 struct Gone;
 
-/// Runs an input until the relay task drops its end of `commands` or of `reports`.
+/// Runs an input until the relay task drops its end of `commands` or of `reports`. `task` is the number it reports under.
 pub async fn run(
-    input: usize,
+    task: u64,
     config: InputConfig,
     shared: Shared,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
 ) {
-    let link = Link { input, reports, commands, meter, throttle: Throttle::default() };
+    let link = Link { task, reports, commands, meter, throttle: Throttle::default() };
     // `Gone` is the ordinary end.
     let _ = match config.source {
         InputSource::Pull(pull) => pull::run(pull, &shared, link).await,

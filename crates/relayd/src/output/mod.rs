@@ -6,6 +6,7 @@ mod error;
 mod flusher;
 mod live;
 mod meter;
+mod points;
 mod session;
 mod wire;
 
@@ -24,6 +25,7 @@ use self::{connect::connect, error::OutputError, session::End};
 pub use self::{
     flusher::Flushers,
     meter::{OutputMeter, OutputState},
+    points::PublishPoints,
 };
 use crate::{
     config::OutputConfig,
@@ -50,6 +52,8 @@ pub struct Output {
     pub tls: Arc<rustls::ClientConfig>,
     /// What it may connect to.
     pub egress: Egress,
+    /// Where outputs publish now.
+    pub points: PublishPoints,
     /// Ends it in good order.
     pub cancel: CancellationToken,
 }
@@ -57,8 +61,13 @@ pub struct Output {
 impl Output {
     /// Publishes, again and again, until it is cancelled or gives up.
     ///
-    /// Waits on: media to send, then one session at a time, then the backoff.
+    /// Waits on: its publish point, then media to send, then one session at a time, then the backoff.
     pub async fn run(self) {
+        self.meter.enter(OutputState::Idle);
+        let _point = tokio::select! {
+            point = self.points.take(self.config.target.publish_point()) => point,
+            () = self.cancel.cancelled() => return,
+        };
         let mut backoff = Backoff::new(self.config.retry);
         let mut cursor = Cursor::new(self.config.policy);
         let mut had_session = false;

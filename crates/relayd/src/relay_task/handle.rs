@@ -7,15 +7,19 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{events::Ledger, fanout::Fanout, status::RelayStatus};
+use crate::{config::RelayConfig, events::Ledger, fanout::Fanout, status::RelayStatus};
 
 /// What a relay can be asked.
 #[derive(Debug)]
 pub enum Request {
     /// Its status.
     Status(oneshot::Sender<RelayStatus>),
-    /// Another input is to feed. Answers with the status, or with nothing when there is no such input.
-    Switch(String, oneshot::Sender<Option<RelayStatus>>),
+    /// Another input is to feed.
+    Switch(String, oneshot::Sender<Switched>),
+    /// Its configuration is another, of the same name. Answers when it has been carried out.
+    Reconfigure(Box<RelayConfig>, oneshot::Sender<()>),
+    /// A task of the relay is to panic. Answers whether there is such a task; only with test hooks there is.
+    Panic(PanicIn, oneshot::Sender<bool>),
     /// A sign of life.
     Ping(oneshot::Sender<()>),
     /// To be stuck for ever, as in a deadlock. Tests ask for it.
@@ -31,6 +35,28 @@ pub enum Vital {
     Gone,
     /// It is there and does not answer.
     Silent,
+}
+
+/// What became of the wish for another input.
+#[derive(Debug)]
+pub enum Switched {
+    /// It is selected; the status tells so.
+    Done(Box<RelayStatus>),
+    /// There is no input of this name.
+    NoSuchInput,
+    /// The relay is stopped, or about to be.
+    NotRunning,
+}
+
+/// Which task of a relay is to panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PanicIn {
+    /// Its own.
+    Relay,
+    /// That of the input of this name.
+    Input(String),
+    /// That of the output of this id.
+    Output(String),
 }
 
 /// The way to a relay's task.
@@ -49,9 +75,8 @@ impl RelayHandle {
         self.ask(Request::Status).await
     }
 
-    /// Lets the input of that name feed as soon as it can. `Some(None)` when there is none; `None` when the task does
-    /// not answer.
-    pub async fn switch(&self, input: String) -> Option<Option<RelayStatus>> {
+    /// Lets the input of that name feed as soon as it can. `None` when the task does not answer.
+    pub async fn switch(&self, input: String) -> Option<Switched> {
         self.ask(|reply| Request::Switch(input, reply)).await
     }
 
@@ -69,6 +94,16 @@ impl RelayHandle {
     /// Lets the task be stuck for ever. For tests.
     pub async fn wedge(&self) {
         let _ = self.requests.send(Request::Wedge).await;
+    }
+
+    /// Gives it another configuration of the same name. `None` when the task does not answer.
+    pub async fn reconfigure(&self, config: RelayConfig) -> Option<()> {
+        self.ask(|reply| Request::Reconfigure(Box::new(config), reply)).await
+    }
+
+    /// Lets a task panic. `None` when the task does not answer.
+    pub async fn panic(&self, task: PanicIn) -> Option<bool> {
+        self.ask(|reply| Request::Panic(task, reply)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {

@@ -1,11 +1,12 @@
 //! What a relay tells of itself: status, events, log lines.
 
-use std::time::Instant;
+use std::{sync::PoisonError, time::Instant};
 
 use relay::{Event, EventKind, Failover, Phase};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{RelayTask, Request};
+use super::{PanicIn, RelayTask, Request};
 use crate::{
     config::InputSource,
     events::Happened,
@@ -22,7 +23,28 @@ impl RelayTask {
             Request::Wedge => loop {
                 std::thread::park();
             },
+            Request::Reconfigure(config, reply) => {
+                self.reconfigure(*config);
+                let _ = reply.send(());
+            }
+            Request::Panic(task, reply) => self.panic(&task, reply),
         }
+    }
+
+    fn panic(&self, task: &PanicIn, reply: oneshot::Sender<bool>) {
+        let hit = match task {
+            PanicIn::Relay => self.shared.hooks.0,
+            PanicIn::Input(name) => {
+                let mut slots = self.config.inputs.iter().zip(&self.inputs);
+                slots.find(|(config, _)| config.name == *name).is_some_and(|(_, slot)| slot.panic())
+            }
+            PanicIn::Output(id) => {
+                let mut slots = self.config.outputs.iter().zip(&self.outputs);
+                slots.find(|(config, _)| config.id == *id).is_some_and(|(_, slot)| slot.panic())
+            }
+        };
+        let _ = reply.send(hit);
+        assert!(!(hit && *task == PanicIn::Relay), "the test hook");
     }
 
     pub(super) fn record(&mut self, event: &Event, now: Instant) {
@@ -41,7 +63,8 @@ impl RelayTask {
     }
 
     pub(super) fn say_how_to_watch(&self) {
-        if let Some(base) = &self.shared.watch_at {
+        let base = self.shared.watch_at.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(base) = base {
             info!("on air; watch with: ffplay {base}/live/{}.flv", self.config.name);
         }
     }
@@ -67,16 +90,20 @@ impl RelayTask {
     pub(super) fn status(&self, now: Instant) -> RelayStatus {
         let config = &self.config;
         let failover = self.failover();
-        let name_of = |input: usize| config.inputs.get(input).map(|input| input.name.clone());
+        // While the relay rests from a panic, nothing feeds.
+        let active = failover.filter(|_| !self.rest.is_on()).and_then(Failover::active);
+        let name_of = |input: usize| Some(failover?.inputs().get(input)?.name.clone());
+        let selected = failover.and_then(|failover| name_of(failover.selected()));
         let state = match failover.map(Failover::phase) {
             None => "stopped",
             Some(_) if self.running.as_ref().is_some_and(|running| running.stopping) => "stopping",
             Some(Phase::Starting) => "starting",
+            Some(Phase::Running) if self.rest.is_on() => "holding",
             Some(Phase::Running) => "running",
             Some(Phase::Holding) => "holding",
             Some(Phase::Finished) => "stopped",
         };
-        let outputs = config.outputs.iter().zip(&self.output_meters);
+        let outputs = config.outputs.iter().zip(&self.outputs);
         let (log_bytes, log_span) = {
             let log = self.fanout.log();
             (log.bytes(), log.span())
@@ -86,8 +113,8 @@ impl RelayTask {
             title: config.title.clone(),
             origin: config.origin.name(),
             state,
-            selected_input: name_of(failover.map_or(0, Failover::selected)),
-            active_input: failover.and_then(Failover::active).and_then(name_of),
+            selected_input: selected.or_else(|| config.inputs.first().map(|input| input.name.clone())),
+            active_input: active.and_then(name_of),
             splices: failover.map_or(0, |failover| failover.splices().values().sum()),
             splices_by_reason: failover
                 .map(|failover| failover.splices().iter().map(|(reason, count)| (reason.name(), *count)).collect())
@@ -96,7 +123,7 @@ impl RelayTask {
             log_span,
             timeline_ms: failover.map_or(0, Failover::timeline_ms),
             inputs: (0..config.inputs.len()).map(|input| self.input_status(input, now)).collect(),
-            outputs: outputs.map(|(output, meter)| meter.status(output, now)).collect(),
+            outputs: outputs.map(|(output, slot)| slot.meter.status(output, now)).collect(),
         }
     }
 
@@ -107,18 +134,23 @@ impl RelayTask {
             InputSource::Push(_) => ("push", None),
             InputSource::Vod(vod) => ("vod", vod.items.first().map(ToString::to_string)),
         };
-        let failover = self.failover();
-        let it = failover.map(|failover| &failover.inputs()[input]);
+        // By its name: a relay that has ended or rests shows numbers from before a change of the list.
+        let known = self.failover().and_then(|failover| {
+            let place = failover.inputs().iter().position(|it| it.name == config.name)?;
+            Some((failover, place))
+        });
+        let it = known.map(|(failover, place)| &failover.inputs()[place]);
+        let up = known.filter(|_| !self.rest.is_on());
         let counters = it.map(relay::Input::counters).unwrap_or_default();
         InputStatus {
             name: config.name.clone(),
             kind,
             url,
-            state: failover.map_or("idle", |failover| failover.input_state(input, now)),
-            aligned_with: failover
-                .and_then(|failover| failover.aligned_with(input))
-                .map(|other| self.config.inputs[other].name.clone()),
-            bitrate_bps: it.map_or(0, relay::Input::bitrate),
+            state: up.map_or("idle", |(failover, place)| failover.input_state(place, now)),
+            aligned_with: up
+                .and_then(|(failover, place)| Some(&failover.inputs()[failover.aligned_with(place)?]))
+                .map(|other| other.name.clone()),
+            bitrate_bps: up.map_or(0, |(failover, place)| failover.inputs()[place].bitrate()),
             tags: counters.audio_tags + counters.video_tags + counters.script_tags,
             tags_by_kind: [
                 ("audio", counters.audio_tags),
@@ -132,12 +164,12 @@ impl RelayTask {
                 ("unstarted", counters.unstarted_tags),
                 ("passed_over", counters.passed_over_tags),
             ],
-            lost_by_reason: self.input_meters[input].lost_by_reason(),
+            lost_by_reason: self.inputs[input].meter.lost_by_reason(),
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
             dts_faults: it.map(|it| it.faults().into()).unwrap_or_default(),
             reconnects: counters.reconnects,
-            last_error: self.input_meters[input].last_error(),
+            last_error: self.inputs[input].meter.last_error(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Record {
     pub started: Option<Instant>,
     /// How it ended; None while it lasts.
     pub ended: Option<Ended>,
+    /// When it ended.
+    pub ended_at: Option<Instant>,
 }
 
 /// How a connection ended.

@@ -40,7 +40,10 @@ pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared:
     if let Some(audience) = &shared.audience {
         audience.ended(index, &ended);
     }
-    shared.update(index, |record| record.ended = Some(ended));
+    shared.update(index, |record| {
+        record.ended = Some(ended);
+        record.ended_at = Some(Instant::now());
+    });
 }
 
 struct Session {

@@ -8,7 +8,7 @@ fn numbers(world: &World, audio: bool) -> Vec<i64> {
     of_track.map(|placed| i64::from_be_bytes(placed.body[placed.body.len() - 8..].try_into().unwrap())).collect()
 }
 
-fn check_unbroken(world: &World) {
+pub(super) fn check_unbroken(world: &World) {
     for (audio, step) in [(true, 1), (false, 2)] {
         let numbers = numbers(world, audio);
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + step), "audio {audio}: {numbers:?}");

@@ -1,5 +1,6 @@
 //! `[[relay.output]]`
 
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::checks::{HOUR, MS, TICK, take};
 use crate::config::raw::RawOutput;
 use crate::config::source::variable;
 use crate::config::units::{Size, Text};
-use crate::config::{CONNECT_TIMEOUT, Origin, OutputConfig, OutputTls};
+use crate::config::{CONNECT_TIMEOUT, CaFile, Origin, OutputConfig, OutputTls};
 
 impl Resolver<'_> {
     /// `None` when it has a problem that leaves it without a target.
@@ -34,9 +35,7 @@ impl Resolver<'_> {
             on_lag: take(raw.on_lag, default.on_lag),
             on_format_change: take(raw.on_format_change, default.on_format_change),
         };
-        if let Some(file) = &raw.ca_file {
-            self.check_certificates(file);
-        }
+        let ca = raw.ca_file.take().and_then(|file| self.certificates(&file));
         Some(OutputConfig {
             id: self.label(raw.id),
             name: self.free_text(raw.name),
@@ -46,10 +45,7 @@ impl Resolver<'_> {
             connect_timeout: self.within(raw.connect_timeout, CONNECT_TIMEOUT, TICK..=HOUR),
             write_timeout: self.within(raw.write_timeout, WRITE_TIMEOUT, TICK..=HOUR),
             retry: self.retry(raw.retry, RetryPolicy::OUTPUT),
-            tls: OutputTls {
-                ca_file: raw.ca_file.map(|file| self.folder.join(file.into_inner())),
-                insecure: raw.insecure_tls.unwrap_or(false),
-            },
+            tls: OutputTls { ca, insecure: raw.insecure_tls.unwrap_or(false) },
             bind: raw.bind.map(|Text(address)| address),
             target: target?.0,
         })
@@ -117,16 +113,15 @@ impl Resolver<'_> {
 
     /// A server takes one publisher per key: the second would throw out the first, for ever.
     fn only_one_publisher(&mut self, target: &Target, span: Range<usize>) {
-        let same = |other: &&(Target, usize)| {
-            let other = &other.0;
-            other.host.eq_ignore_ascii_case(&target.host)
-                && (other.port, &other.app, &other.key) == (target.port, &target.app, &target.key)
-        };
-        if let Some((_, line)) = self.targets.iter().find(same) {
-            let message = format!("the same server and key as the enabled output in line {line}");
-            self.fail(span, message);
-        } else {
-            self.targets.push((target.clone(), self.places.line(&span)));
+        let line = self.places.line(&span);
+        match self.publish_points.entry(target.publish_point()) {
+            Entry::Vacant(entry) => {
+                entry.insert(line);
+            }
+            Entry::Occupied(entry) => {
+                let message = format!("the same server and key as the enabled output in line {}", entry.get());
+                self.fail(span, message);
+            }
         }
     }
 
@@ -141,14 +136,14 @@ impl Resolver<'_> {
         flush
     }
 
-    fn check_certificates(&mut self, file: &Spanned<String>) {
-        let Some(pem) = self.read_file(file, MAX_CA_FILE) else {
-            return;
-        };
+    fn certificates(&mut self, file: &Spanned<String>) -> Option<CaFile> {
+        let pem = self.read_file(file, MAX_CA_FILE)?;
         let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
         if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
             self.fail(file.span(), "the file holds no certificates; allowed: a PEM file");
+            return None;
         }
+        Some(CaFile { path: self.folder.join(file.get_ref()), pem })
     }
 }
 
