@@ -5,30 +5,37 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls::server::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::DEADLINE;
+use crate::tls::Identity;
 
 mod chunks;
 mod record;
 mod replies;
 mod script;
 mod session;
+mod socket;
 
-pub use record::{Command, Ended, Received, Record};
+pub use record::{Command, Ended, Received, Record, Tls};
 pub use script::{Script, Step};
 
 /// What the kernel may hold for a connection that is not read, in bytes: small, so that a stall is felt soon.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
 
 /// An RTMP server on loopback. Connections end when it is dropped.
 #[derive(Debug)]
 pub struct Ingest {
     address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
+    /// Bound, which keeps the port, and not listening yet.
+    socket: Option<TcpSocket>,
+    accepting: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -37,6 +44,8 @@ struct Shared {
     /// Counts the changes of `records`.
     changed: watch::Sender<u64>,
     script: Mutex<Script>,
+    /// It speaks TLS.
+    tls: Option<Arc<ServerConfig>>,
     control: watch::Sender<Control>,
 }
 
@@ -54,26 +63,54 @@ impl Ingest {
     }
 
     /// A server that misbehaves.
-    #[expect(clippy::unused_async, reason = "every peer of this crate is started the same way, within the runtime")]
     pub async fn scripted(script: Script) -> Self {
+        let mut ingest = Self::bind(script, None);
+        ingest.open().await;
+        ingest
+    }
+
+    /// A server that speaks TLS.
+    pub async fn secure(identity: Identity, script: Script) -> Self {
+        let mut ingest = Self::bind(script, Some(identity.into_config()));
+        ingest.open().await;
+        ingest
+    }
+
+    /// A server that refuses connections until it is opened.
+    pub fn closed() -> Self {
+        Self::bind(Script::default(), None)
+    }
+
+    /// Accepts connections from now on.
+    #[expect(clippy::unused_async, reason = "every peer of this crate is started the same way, within the runtime")]
+    pub async fn open(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            let listener = socket.listen(BACKLOG).expect("a bound socket can listen");
+            self.accepting = Some(tokio::spawn(accept(listener, self.shared.clone())).abort_handle());
+        }
+    }
+
+    fn bind(script: Script, tls: Option<Arc<ServerConfig>>) -> Self {
         let socket = TcpSocket::new_v4().expect("the system has sockets");
         socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a new socket takes options");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
-        let listener = socket.listen(64).expect("a bound socket can listen");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             records: Mutex::default(),
             changed: watch::Sender::default(),
             script: Mutex::new(script),
+            tls,
             control: watch::Sender::default(),
         });
-        let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
-        Self { address, shared, accepting }
+        Self { address, shared, socket: Some(socket), accepting: None }
     }
 
-    /// Where to publish: app `live`, with a stream key.
+    /// Where to publish: app `live`, with a stream key. With TLS the host is `localhost`.
     pub fn url(&self, key: &str) -> String {
-        format!("rtmp://{}/live/{key}", self.address)
+        match self.shared.tls {
+            Some(_) => format!("rtmps://localhost:{}/live/{key}", self.address.port()),
+            None => format!("rtmp://{}/live/{key}", self.address),
+        }
     }
 
     /// Where it listens.
@@ -160,7 +197,9 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`Encode`] | a synthetic live encode; every tag of it carries an id and is known in advance |
 //! | [`Origin`], [`Feed`] | an HTTP-FLV server and what one path of it serves, faults included |
 //! | [`Ingest`], [`Script`] | an RTMP server that records its publishers, and how it misbehaves |
+//! | [`Authority`], [`Identity`] | who vouches for such a server over TLS, and what the server shows |
 //! | [`Publisher`] | an encoder that publishes over RTMP |
 //! | [`Relayd`] | the daemon, as a child process |
 //! | [`judge`] | what must hold for everything that an output received |
@@ -26,17 +27,19 @@ mod origin;
 mod publisher;
 mod relayd;
 mod temp;
+mod tls;
 
 pub use clock::Clock;
 pub use encode::{Codec, Encode, Id, Track};
 pub use feed::Feed;
-pub use ingest::{Command, Ended, Ingest, Received, Record, Script, Step};
+pub use ingest::{Command, Ended, Ingest, Received, Record, Script, Step, Tls};
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};
 pub use relayd::{Finished, Relayd, Setup};
 /// Signals to send to [`Relayd`].
 pub use rustix::process::Signal;
 pub use temp::TempDir;
+pub use tls::{Authority, Identity};
 
 /// How long a test waits for a condition that holds within moments when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(10);
