@@ -8,6 +8,7 @@ mod fixtures_match_their_dumps;
 mod http_side;
 mod inputs_that_misbehave;
 mod inputs_that_return;
+mod outputs_over_tls;
 mod outputs_that_refuse;
 mod outputs_that_stall;
 mod process;
