@@ -140,7 +140,7 @@ impl RelayTask {
         let meter = Arc::clone(&self.inputs[input].meter);
         let egress = Egress::of(self.config.origin, &self.shared.egress);
         let shared = input::Shared { egress, ..self.shared.inputs.clone() };
-        let task = input::run(number, config, shared, running.reports.clone(), receiver, meter);
+        let task = Box::pin(input::run(number, config, shared, running.reports.clone(), receiver, meter));
         let task = panic.clone().guard(after(pause, task));
         let lane = self.seat.lane().handle();
         let id = running.tasks.spawn_on(task.instrument(span), lane).id();
@@ -177,10 +177,12 @@ impl RelayTask {
             points: self.shared.points.clone(),
             cancel: cancel.clone(),
         };
-        let task = panic.clone().guard(async move {
-            after(pause, task.run()).await;
+        // Boxed: every layer around a future would hold room for it twice.
+        let run = Box::pin(task.run());
+        let task = panic.clone().guard(Box::pin(async move {
+            after(pause, run).await;
             drop(seat);
-        });
+        }));
         let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(number));
         slot.task = Some(OutputTask { number, config, cancel, panic });
