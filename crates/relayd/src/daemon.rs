@@ -93,7 +93,8 @@ pub(crate) struct Daemon {
     door: Door,
     admin: Option<Listening>,
     ingest: Option<Listening>,
-    ingest_tls: Option<IngestTls>,
+    /// The RTMPS listener's certificate, and its end.
+    ingest_tls: Option<(IngestTls, CancellationToken)>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     viewers: CancellationToken,
@@ -238,6 +239,9 @@ impl Daemon {
         if config.is_none() || listener.is_some() {
             self.ingest.take().inspect(|listening| listening.cancel.cancel());
         }
+        if config.is_none() {
+            self.ingest_tls.take().inspect(|(_, stop)| stop.cancel());
+        }
         let (Some(config), Some(listener)) = (config, listener) else { return };
         let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
         info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMP ingest");
@@ -251,14 +255,14 @@ impl Daemon {
         let (acceptor, stop, door) = (Acceptor::new(listener), self.cancel.child_token(), self.door.clone());
         let listen = acceptor.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
         info!(listen, "RTMPS ingest");
-        self.ingest_tls = Some(tls.clone());
+        self.ingest_tls = Some((tls.clone(), stop.clone()));
         let task = move || ingest::listen(acceptor.clone(), Some(tls.clone()), door.clone(), stop.clone());
         self.tasks.spawn(keep_up("RTMPS ingest", task));
     }
 
     /// Reads the certificate of the RTMPS listener again.
     pub(crate) fn reload_certificate(&self) {
-        self.ingest_tls.iter().for_each(IngestTls::reload);
+        self.ingest_tls.iter().for_each(|(tls, _)| tls.reload());
     }
 
     async fn drain(self, signals: &mut Signals) -> Ended {

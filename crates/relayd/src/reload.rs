@@ -89,12 +89,25 @@ impl Daemon {
             new.log.level.clone_from(&self.config.log.level);
         }
         new.log.format = self.config.log.format;
+        new.network = self.config.network.clone();
+        new.limits = self.config.limits.clone();
+        self.keep_tls(&mut new, &mut reloaded);
         self.move_admin(new.admin.as_ref(), admin);
         self.move_ingest(new.ingest.as_ref(), ingest);
         self.reload_certificate();
         self.change_relays(&new.relays).await;
         self.config = new;
         Ok(reloaded)
+    }
+
+    /// The RTMPS listener is opened at the start only; it ends with `[ingest]`.
+    fn keep_tls(&self, new: &mut Config, reloaded: &mut Reloaded) {
+        let in_force = self.config.ingest.as_ref().and_then(|ingest| ingest.tls.clone());
+        let Some(ingest) = &mut new.ingest else { return };
+        if self.config.ingest.is_none() && ingest.tls.is_some() {
+            reloaded.needs_restart.push("ingest: tls_listen".to_owned());
+        }
+        ingest.tls = in_force;
     }
 
     /// Relays are known by their names.

@@ -417,6 +417,7 @@ fn rate(rate: Rate) -> String {
 /// Facts that `--check` shows and that other tables tell of.
 const LISTS: [&str; 2] = ["inputs", "outputs"];
 /// What is set up once, when the process starts.
-const NEED_RESTART: [(&str, &str); 2] = [("log", "format"), ("ingest", "tls_listen")];
+const NEED_RESTART: [(&str, &str); 4] =
+    [("log", "format"), ("ingest", "tls_listen"), ("ingest", "tls_cert"), ("ingest", "tls_key")];
 /// The tables that are read at the start only.
 const TABLES_NEED_RESTART: [&str; 2] = ["network", "limits"];

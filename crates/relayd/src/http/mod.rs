@@ -39,6 +39,7 @@ use self::{
 };
 use crate::{
     accept::Acceptor,
+    clock::time_of_day,
     config::{AdminConfig, LimitsConfig},
     events::EventBus,
     ingest::Census,
@@ -82,7 +83,7 @@ impl Http {
             limits: Arc::clone(&shared.inputs.limits),
             refusals: Arc::default(),
             ready: Arc::new(AtomicBool::new(false)),
-            started: SystemTime::now(),
+            started: time_of_day(),
             cancel,
         }
     }

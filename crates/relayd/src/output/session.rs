@@ -68,6 +68,7 @@ pub(super) async fn run(
     let end = place.until_its_end(output, on_live).await?;
     let Some(mut live) = place.leave() else { return Ok(end) };
     if end != End::FormatChanged && live.has_begun() {
+        live.begin_rest();
         // What the log still holds goes out; a peer that takes nothing any more is no reason to wait.
         let _ = timeout(REST_LIMIT, poll_fn(|cx| live.poll_rest(cx))).await;
     }
