@@ -37,7 +37,7 @@ async fn start_reload_and_end_are_told_in_their_order() {
         assert!(says(&message, "READY=1"), "{message}");
 
         // A file that is wrong changes nothing, and the reload is over all the same.
-        relayd.rewrite(|config| format!("{config}\nnonsense"));
+        relayd.reconfigure(|config| format!("{config}\nnonsense"));
         manager.until("RELOADING=1").await;
         manager.until("READY=1").await;
 

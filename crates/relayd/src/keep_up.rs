@@ -6,12 +6,17 @@ use futures::FutureExt;
 use tokio::time::sleep;
 use tracing::error;
 
-/// Runs a task to its end. One that panics is started again after [`PAUSE`].
+/// Runs a task to its end. One that panics is started again after a second.
 pub(crate) async fn keep_up<F: Future<Output = ()>>(name: &'static str, task: impl FnMut() -> F) {
     start_again(name, PAUSE, task).await;
 }
 
-async fn start_again<F: Future<Output = ()>>(name: &'static str, pause: Duration, mut task: impl FnMut() -> F) {
+/// The same with another pause.
+pub(crate) async fn start_again<F: Future<Output = ()>>(
+    name: &'static str,
+    pause: Duration,
+    mut task: impl FnMut() -> F,
+) {
     while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
         error!(task = name, "the task panicked and is started again");
         sleep(pause).await;
@@ -19,7 +24,7 @@ async fn start_again<F: Future<Output = ()>>(name: &'static str, pause: Duration
 }
 
 /// How long a task that panicked rests.
-pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

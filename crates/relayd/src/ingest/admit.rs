@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     io,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{Closed, Door, Guest, IngestTls, Publisher};
-use crate::stream::Stream;
+use crate::{clock::time_of_day, stream::Stream};
 
 /// Leads a connection up to its wish to publish and hands it to its input, or refuses it.
 pub(super) async fn admit(tcp: TcpStream, tls: Option<IngestTls>, door: &Door, mut guest: Guest) {
@@ -91,7 +91,7 @@ async fn judge(publisher: Box<Publisher>, (app, key): &Wish, door: &Door) {
     if let Some(turn) = publisher.guest.turn() {
         sleep_until(turn.into()).await;
     }
-    let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let unix_time = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = Instant::now();
     let admitted = door.keys.admit((app, key.as_bytes()), publisher, unix_time, now.into_std());
     let Err((publisher, cause)) = admitted else { return };

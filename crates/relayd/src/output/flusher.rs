@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use relay::{Flush, Stretch};
@@ -16,6 +17,7 @@ use tokio::{
 use super::live::{BATCH, Live};
 use crate::{
     fanout::{Fanout, Head},
+    keep_up::start_again,
     lanes::Lane,
 };
 
@@ -63,8 +65,14 @@ impl Flusher {
         }
     }
 
+    /// Runs while there are sessions. A panic between two of them is nobody's own, and costs all a moment.
+    async fn run(self: Arc<Self>, fanout: Arc<Fanout>, head: watch::Receiver<Head>, flush: Flush) {
+        let serve = || Arc::clone(&self).serve(Arc::clone(&fanout), head.clone(), flush);
+        start_again("flusher", RESTART_PAUSE, serve).await;
+    }
+
     /// Waits on: the log's head, or the next flush.
-    async fn run(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
+    async fn serve(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
         let mut from = head.borrow_and_update().end;
         while self.prune() {
             match flush {
@@ -94,8 +102,11 @@ impl Flusher {
         let sessions = self.sessions();
         let now = Instant::now();
         for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
-            if let Some(live) = seat.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                live.flush(stretch, programme, now);
+            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(live) = seat.as_mut() else { continue };
+            // One session's bug is not to stop the others' writes: its own task learns of it and ends.
+            if catch_unwind(AssertUnwindSafe(|| live.flush(stretch, programme, now))).is_err() {
+                seat.take().inspect(Live::wake);
             }
         }
         *done += AT_ONCE;
@@ -123,3 +134,5 @@ impl std::fmt::Debug for Sessions {
 
 /// Sessions written to before others on the lane get their turn.
 const AT_ONCE: usize = 64;
+/// How long it rests after a panic.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);

@@ -2,9 +2,9 @@
 
 use std::{
     future::poll_fn,
+    panic::resume_unwind,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -61,6 +61,7 @@ pub(super) async fn run(
         fanout: Arc::clone(&output.fanout),
         meter: Arc::clone(&output.meter),
         write_timeout: config.write_timeout,
+        hook: output.hook.clone(),
     });
     let mut place = Place { seat: Seat::new(Mutex::new(Some(live))), cursor };
     let flush = config.policy.flush;
@@ -89,7 +90,8 @@ impl Place<'_> {
         loop {
             let happening = poll_fn(|cx| match self.live().as_mut() {
                 Some(live) => live.poll(cx),
-                None => Poll::Ready(Happening::Ended(Ok(End::Cancelled))),
+                // The flusher met a panic in this session: the task ends as if it had been its own.
+                None => resume_unwind(Box::new("in the flusher")),
             });
             tokio::select! {
                 biased;

@@ -95,7 +95,7 @@ async fn act(event: &Event, stage: &Stage, relayd: &Relayd) -> Result<(), String
                 viewers::freeze(relayd.admin(), RELAYS[relay], Duration::from_secs(secs)).await
             }
             _ => {
-                relayd.rewrite(|text| format!("{text}\n# read again\n"));
+                relayd.reconfigure(|text| format!("{text}\n# read again\n"));
                 Ok(())
             }
         },
