@@ -37,7 +37,8 @@ async fn start_reload_and_end_are_told_in_their_order() {
         assert!(says(&message, "READY=1"), "{message}");
 
         // A file that is wrong changes nothing, and the reload is over all the same.
-        relayd.reconfigure(|config| format!("{config}\nnonsense"));
+        relayd.rewrite(|config| format!("{config}\nnonsense"));
+        relayd.signal(Signal::HUP);
         manager.until("RELOADING=1").await;
         manager.until("READY=1").await;
 

@@ -215,12 +215,6 @@ impl Relayd {
         std::fs::write(&path, change(&text)).expect("the folder is writable");
     }
 
-    /// The same, and tells it with SIGHUP.
-    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
-        self.rewrite(change);
-        self.signal(Signal::HUP);
-    }
-
     /// Writes a file beside its configuration.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         self.setup.folder.write(name, content);

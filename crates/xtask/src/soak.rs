@@ -81,7 +81,7 @@ impl Options {
                 value.parse().with_context(|| format!("{word} {value}"))
             };
             match word {
-                "--minutes" => options.length = Duration::from_secs(60 * number()?.max(2)),
+                "--minutes" => options.length = Duration::from_secs(60 * number()?.max(SHORTEST)),
                 "--outputs" => options.outputs = usize::try_from(number()?)?.clamp(stage::RELAYS.len(), 500),
                 "--seed" => options.seed = number()?,
                 "--month" => options.month = true,
@@ -91,6 +91,9 @@ impl Options {
         Ok(options)
     }
 }
+
+/// Minutes that leave something to be seen after the warm-up.
+const SHORTEST: u64 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +109,7 @@ mod tests {
         assert_eq!((options.length.as_secs(), options.outputs, options.month), (1_800, 20, false));
         let options = parse(&["--minutes", "5", "--outputs", "1", "--seed", "9"]).unwrap();
         assert_eq!((options.length.as_secs(), options.outputs, options.seed), (300, 4, 9));
+        assert_eq!(parse(&["--minutes", "1"]).unwrap().length.as_secs(), 240);
         for wrong in [&["--minutes"][..], &["--minutes", "soon"], &["fast"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use testkit::{Relayd, Script, http};
+use testkit::{Relayd, Script, Signal, http};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -95,7 +95,8 @@ async fn act(event: &Event, stage: &Stage, relayd: &Relayd) -> Result<(), String
                 viewers::freeze(relayd.admin(), RELAYS[relay], Duration::from_secs(secs)).await
             }
             _ => {
-                relayd.reconfigure(|text| format!("{text}\n# read again\n"));
+                relayd.rewrite(|text| format!("{text}\n# read again\n"));
+                relayd.signal(Signal::HUP);
                 Ok(())
             }
         },
@@ -104,7 +105,19 @@ async fn act(event: &Event, stage: &Stage, relayd: &Relayd) -> Result<(), String
 
 async fn disturb_inputs(event: &Event, stage: &Stage, relayd: &Relayd) -> Result<(), String> {
     match *event {
-        Event::KillInput { relay, input } => stage.pulls[relay][input].kill(),
+        Event::KillInput { relay, input } => {
+            let reconnects = async || {
+                let status = stage::status(relayd, relay).await?;
+                Ok::<_, String>(status["inputs"][input]["reconnects"].as_u64())
+            };
+            let before = reconnects().await?;
+            stage.pulls[relay][input].kill();
+            // Until it is noticed, all seems well.
+            let end = Instant::now() + RECOVERY;
+            while reconnects().await? == before && Instant::now() < end {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
         Event::RefuseInput { relay, input, status, secs } => {
             let feed = &stage.pulls[relay][input];
             feed.set_status(status);

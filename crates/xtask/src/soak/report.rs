@@ -17,11 +17,10 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// The highest of the warm-up's last minute, and of the last twenty seconds.
-    pub(crate) fn of(meter: &Meter, length: Duration) -> Self {
-        let warm_up = WARM_UP.min(length / 2);
-        let last = meter.samples.last().map_or(length, |sample| sample.at);
+    pub(crate) fn of(meter: &Meter) -> Self {
+        let last = meter.samples.last().map_or(Duration::ZERO, |sample| sample.at);
         Self {
-            warm: meter.highest(warm_up.saturating_sub(Duration::from_secs(60)), warm_up),
+            warm: meter.highest(WARM_UP - Duration::from_secs(60), WARM_UP),
             end: meter.highest(last.saturating_sub(Duration::from_secs(20)), last),
         }
     }
@@ -131,9 +130,8 @@ mod tests {
             let samples = vec![sample(10, 500), sample(150, 1_000), sample(500, 3_000), sample(1_790, end)];
             Meter { samples, ..Meter::default() }
         };
-        let length = Duration::from_secs(1_800);
-        assert!(!Memory::of(&meter(1_050), length).has_grown());
-        assert!(Memory::of(&meter(1_051), length).has_grown());
-        assert!(Memory::of(&Meter::default(), length).has_grown(), "nothing was measured");
+        assert!(!Memory::of(&meter(1_050)).has_grown());
+        assert!(Memory::of(&meter(1_051)).has_grown());
+        assert!(Memory::of(&Meter::default()).has_grown(), "nothing was measured");
     }
 }

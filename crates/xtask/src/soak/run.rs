@@ -41,7 +41,7 @@ pub(super) async fn soak(daemon: &Path, options: &Options) -> Result<()> {
     }
     let played = script.await.context("the script")?;
     all_live(&stage).await?;
-    let memory = Memory::of(&meter, options.length);
+    let memory = Memory::of(&meter);
 
     let relayd = Arc::into_inner(relayd).context("nobody else holds the daemon")?;
     let mut skipped = BTreeMap::new();

@@ -56,15 +56,16 @@ impl Windows {
 
     /// True when what is missing between two moments is explained by disturbances of these scopes, one after the other.
     pub(crate) fn explain(&self, scopes: &[Scope], from: Instant, to: Instant) -> bool {
-        let mut covered = from;
+        let mut covered: Option<Instant> = None;
         // They are in the order of their beginnings.
         for window in self.lock().iter().filter(|window| scopes.contains(&window.scope)) {
             let end = window.until.map_or(to, |until| until + window.scope.slack());
-            if window.from <= covered + LEAD && end > covered {
-                covered = end;
+            let reached = covered.unwrap_or(from);
+            if window.from <= reached + LEAD && end >= reached {
+                covered = Some(end);
             }
         }
-        covered >= to
+        covered.is_some_and(|covered| covered >= to)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Window>> {
