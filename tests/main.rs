@@ -13,6 +13,7 @@ mod http_side;
 mod inputs_that_misbehave;
 mod inputs_that_return;
 mod limits_of_http;
+mod outputs_over_tls;
 mod outputs_that_refuse;
 mod outputs_that_stall;
 mod process;

@@ -1,7 +1,9 @@
 //! One source, many platforms: every one of them gets the programme whole, and byte for byte.
 
+use std::time::Duration;
+
 use flv::Class;
-use testkit::{Codec, Encode, Feed, Ingest, Origin, Script, Track, judge};
+use testkit::{Codec, Encode, Feed, Ingest, Origin, Record, Script, Track, judge};
 
 use crate::stage::{input_of, output, output_of, pull, relay, start};
 
@@ -126,7 +128,7 @@ async fn platforms_of_every_manner_are_understood() {
         ("undefined replies", Script::new().undefined_replies()),
         ("control messages inside replies", Script::new().interleave_control()),
         ("pings", Script::new().ping_every(100)),
-        ("chunks of 2 GiB", Script::new().huge_chunk_size()),
+        ("chunks of 2 GiB", Script::new().chunk_size(0x7FFF_FFFF)),
         ("a small window", Script::new().window(1000)),
     ];
     let (mut outputs, mut ingests) = (String::new(), Vec::new());
@@ -163,4 +165,29 @@ async fn audio_does_not_start_before_the_first_keyframe() {
     let record = ingest.published(60).await;
     judge::clean(&record, &encode);
     assert!(record.ids(Track::Video)[0].index.is_multiple_of(50), "{record:?}");
+}
+
+#[tokio::test]
+async fn an_output_that_joins_late_gets_the_newest_gop_at_once() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main").gop(75));
+    let feed = origin.serve("main", Feed::of(&encode));
+    let (early, mut late) = (Ingest::start().await, Ingest::closed());
+    let outputs = [output("early", &early.url("key"), ""), output("late", &late.url("key"), "")];
+    let relayd = start(&relay("r", &[pull("primary", feed.url(), ""), outputs.concat()])).await;
+
+    // Well inside the second GOP or a later one, so that there is no doubt which one is the newest.
+    let inside = |record: &Record| {
+        let ids = record.ids(Track::Video);
+        ids.last().is_some_and(|last| ids.len() > 75 && (10..30).contains(&(last.index % 75)))
+    };
+    early.newest("a place inside a GOP", inside).await;
+    let status = relayd.status("r").await;
+    assert_eq!(output_of(&status, "late")["last_error"]["kind"], "connect", "{status}");
+    late.open().await;
+    let record = late.published(120).await;
+    judge::clean(&record, &encode);
+    judge::in_time(&record, &encode, Duration::from_millis(700));
+    let position = encode.clock().position_at(record.started.unwrap());
+    assert_eq!(record.ids(Track::Video)[0].position(), position / 3000 * 3000, "not the newest GOP");
+    assert_eq!(late.records().len(), 1, "the output reconnected");
 }

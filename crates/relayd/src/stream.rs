@@ -36,6 +36,59 @@ impl Stream {
         })
         .await;
     }
+
+    /// TLS records wait to be sent. A plain stream holds nothing.
+    pub(crate) fn holds(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.wants_write(),
+        }
+    }
+
+    /// Sends some of the records that wait. To be done before anything else is written: what is written beside them
+    /// would be cut to the room that they leave, not to full records.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self::Tls(tls) = self else { return Poll::Ready(Ok(())) };
+        let sent = match &mut **tls {
+            TlsStream::Client(tls) => {
+                let (tcp, session) = tls.get_mut();
+                session.write_tls(&mut Socket { tcp, cx })
+            }
+            TlsStream::Server(tls) => {
+                let (tcp, session) = tls.get_mut();
+                session.write_tls(&mut Socket { tcp, cx })
+            }
+        };
+        match sent {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// What rustls writes records to. A socket that is full wakes the task of `cx` when it is not.
+struct Socket<'a, 'b> {
+    tcp: &'a mut TcpStream,
+    cx: &'a mut Context<'b>,
+}
+
+impl io::Write for Socket<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, slices) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl AsyncRead for Stream {

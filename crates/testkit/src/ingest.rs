@@ -6,32 +6,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
+use rustls::server::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::DEADLINE;
+use crate::tls::Identity;
 
 mod chunks;
 mod record;
 mod replies;
 mod script;
 mod session;
+mod socket;
 
-pub use record::{Command, Ended, Received, Record};
+pub use record::{Command, Ended, Received, Record, Tls};
 pub use script::{Script, Step};
 
 /// What the kernel may hold for a connection that is not read, in bytes: small, so that a stall is felt soon.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 /// How often a port is tried that was let go of.
 const REBIND: Duration = Duration::from_millis(50);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
 
 /// An RTMP server on loopback. Connections end when it is dropped.
 #[derive(Debug)]
 pub struct Ingest {
     address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
+    /// Bound, which keeps the port, and not listening yet.
+    socket: Option<TcpSocket>,
+    accepting: Option<AbortHandle>,
 }
 
 /// Sees what publishers send as it comes. The [`Record`] of a connection then holds no messages, so that it stays small
@@ -52,6 +59,8 @@ struct Shared {
     /// Counts the changes of `records`.
     changed: watch::Sender<u64>,
     script: Mutex<Script>,
+    /// It speaks TLS.
+    tls: Option<Arc<ServerConfig>>,
     control: watch::Sender<Control>,
 }
 
@@ -76,32 +85,58 @@ impl Ingest {
 
     /// A server that misbehaves.
     pub async fn scripted(script: Script) -> Self {
-        Self::new(script, None).await
+        Self::opened(Self::bind(script, None, None)).await
     }
 
     /// A server that accepts every publisher and has an audience.
     pub async fn before(audience: Arc<dyn Audience>) -> Self {
-        Self::new(Script::default(), Some(audience)).await
+        Self::opened(Self::bind(Script::default(), Some(audience), None)).await
     }
 
+    /// A server that speaks TLS.
+    pub async fn secure(identity: Identity, script: Script) -> Self {
+        Self::opened(Self::bind(script, None, Some(identity.into_config()))).await
+    }
+
+    /// A server that refuses connections until it is opened.
+    pub fn closed() -> Self {
+        Self::bind(Script::default(), None, None)
+    }
+
+    async fn opened(mut self) -> Self {
+        self.open().await;
+        self
+    }
+
+    /// Accepts connections from now on.
     #[expect(clippy::unused_async, reason = "every peer of this crate is started the same way, within the runtime")]
-    async fn new(script: Script, audience: Option<Arc<dyn Audience>>) -> Self {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
+    pub async fn open(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            let listener = socket.listen(BACKLOG).expect("a bound socket can listen");
+            self.accepting = Some(tokio::spawn(accept(listener, self.address, self.shared.clone())).abort_handle());
+        }
+    }
+
+    fn bind(script: Script, audience: Option<Arc<dyn Audience>>, tls: Option<Arc<ServerConfig>>) -> Self {
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has a free port");
+        let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             audience,
             records: Mutex::default(),
             changed: watch::Sender::default(),
             script: Mutex::new(script),
+            tls,
             control: watch::Sender::default(),
         });
-        let accepting = tokio::spawn(accept(listener, address, shared.clone())).abort_handle();
-        Self { address, shared, accepting }
+        Self { address, shared, socket: Some(socket), accepting: None }
     }
 
-    /// Where to publish: app `live`, with a stream key.
+    /// Where to publish: app `live`, with a stream key. With TLS the host is `localhost`.
     pub fn url(&self, key: &str) -> String {
-        format!("rtmp://{}/live/{key}", self.address)
+        match self.shared.tls {
+            Some(_) => format!("rtmps://localhost:{}/live/{key}", self.address.port()),
+            None => format!("rtmp://{}/live/{key}", self.address),
+        }
     }
 
     /// Where it listens.
@@ -216,7 +251,9 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }
 
@@ -265,12 +302,17 @@ async fn next_connection(listener: Option<&TcpListener>) -> io::Result<(TcpStrea
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Keeps the port; connections are refused until it listens.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(64)
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address)?.listen(BACKLOG)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,6 +2,7 @@
 //! as messages come and tells.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flv::{Class, Kind};
@@ -105,6 +106,16 @@ pub fn one_offset(record: &Record, tolerance: i64) {
     for message in record.frames() {
         let Some(offset) = offset(message) else { continue };
         assert!((offset - first).abs() <= tolerance, "{message:?} is {} ms off", offset - first);
+    }
+}
+
+/// No frame came later than `limit` after it was due at the source, or after the first one if it was due before that.
+pub fn in_time(record: &Record, encode: &Encode, limit: Duration) {
+    let Some(joined) = record.frames().next().map(|first| first.at) else { return };
+    for message in record.frames() {
+        let Some(id) = message.id() else { continue };
+        let late = message.at.saturating_duration_since(encode.clock().at(id.position()).max(joined));
+        assert!(late < limit, "{message:?} came {late:?} late");
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`Encode`] | a synthetic live encode; every tag of it carries an id and is known in advance |
 //! | [`Origin`], [`Feed`] | an HTTP-FLV server and what one path of it serves, faults included |
 //! | [`Ingest`], [`Script`] | an RTMP server that records its publishers, and how it misbehaves |
+//! | [`Authority`], [`Identity`] | who vouches for such a server over TLS, and what the server shows |
 //! | [`Publisher`] | an encoder that publishes over RTMP |
 //! | [`Stranger`] | a client of an RTMP listener whose every byte is the test's |
 //! | [`Relayd`] | the daemon, as a child process |
@@ -32,11 +33,12 @@ pub mod readers;
 mod relayd;
 pub mod stranger;
 mod temp;
+mod tls;
 
 pub use clock::Clock;
 pub use encode::{Codec, Encode, Id, Track};
 pub use feed::Feed;
-pub use ingest::{Audience, Command, Ended, Ingest, Received, Record, Script, Step};
+pub use ingest::{Audience, Command, Ended, Ingest, Received, Record, Script, Step, Tls};
 pub use notify::NotifySocket;
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};
@@ -45,6 +47,7 @@ pub use relayd::{Finished, Relayd, Setup};
 pub use rustix::process::Signal;
 pub use stranger::Stranger;
 pub use temp::TempDir;
+pub use tls::{Authority, Identity};
 
 /// How long a test waits for a condition that holds within moments when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(10);

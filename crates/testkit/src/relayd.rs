@@ -331,7 +331,8 @@ impl Relayd {
     /// The address on loopback in the newest log line of a listener.
     fn listener(&self, line: &str) -> Option<SocketAddr> {
         let log = self.stderr();
-        let (_, address) = log.lines().rfind(|logged| logged.contains(line))?.split_once("127.0.0.")?;
+        let (_, address) =
+            log.lines().rfind(|logged| logged.contains(line) && logged.contains("listen="))?.split_once("127.0.0.")?;
         let mut numbers = address.split(|c: char| !c.is_ascii_digit());
         let (host, port) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
         Some(SocketAddr::from(([127, 0, 0, host], port)))

@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use rtmp::publish::{PublishError, Retry};
+use rustls::CertificateError;
 use thiserror::Error;
 
 use crate::{egress::EgressError, status::LastError};
@@ -28,8 +29,8 @@ pub(super) enum OutputError {
     /// The host cannot stand in a certificate.
     #[error("the server's name cannot be verified by TLS")]
     ServerName,
-    /// TLS refused.
-    #[error("TLS: {0}")]
+    /// No TLS with this server: its certificate does not hold, or it breaks the protocol.
+    #[error("TLS: {}", told(.0))]
     Tls(#[source] io::Error),
     /// The platform answered in a way that ends the session.
     #[error(transparent)]
@@ -84,5 +85,24 @@ impl OutputError {
     /// As it is shown.
     pub(super) fn to_last_error(&self) -> LastError {
         LastError::now(self.kind(), self.to_string())
+    }
+}
+
+/// Whether it is TLS that failed, not the connection below it.
+pub(super) fn is_tls(error: &io::Error) -> bool {
+    cause(error).is_some()
+}
+
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What rustls says, where its words are for users.
+fn told(error: &io::Error) -> String {
+    match cause(error) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "the server's certificate is signed by an authority that is not trusted; ca_file can name it".to_owned()
+        }
+        _ => error.to_string(),
     }
 }

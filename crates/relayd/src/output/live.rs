@@ -230,7 +230,8 @@ impl Live {
                 self.wire.progress = now;
                 if tags > 0 {
                     self.meter.tags.fetch_add(tags, Relaxed);
-                    self.meter.oldest_unsent(oldest);
+                    // What a session begins with is late from its beginning on.
+                    self.meter.oldest_unsent(Some(oldest.unwrap_or(now)));
                 }
             }
             Reading::NoEntryPoint => {}

@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::error::OutputError;
+use super::error::{OutputError, is_tls};
 use crate::stream::Stream;
 
 /// A connection, its RTMP state and what is still to be written.
@@ -30,8 +30,6 @@ pub(super) struct Wire {
     filled: usize,
     /// What is to be written, in order; the first slice may be written in part.
     pub(super) queue: VecDeque<Bytes>,
-    /// The queue is empty, but a TLS stream still holds some of it.
-    flushing: bool,
     /// A write that failed before anybody waited for it.
     failed: Option<io::Error>,
     /// When the socket last took a byte, or when it last had nothing to take.
@@ -59,7 +57,6 @@ impl Wire {
             input: Box::new([0; READ_SIZE]),
             filled: 0,
             queue: VecDeque::new(),
-            flushing: false,
             failed: None,
             progress: now,
             written: 0,
@@ -94,7 +91,7 @@ impl Wire {
 
     /// All that was queued has left.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && !self.flushing
+        self.queue.is_empty() && !self.stream.holds()
     }
 
     /// Queues what the session has to say (commands, acknowledgements, pongs), once all before it has left. Until then
@@ -149,10 +146,6 @@ impl Wire {
             Poll::Pending => 0,
         };
         self.written += written as u64;
-        if written == run.bytes_len() {
-            self.flush_now(&mut cx);
-            return;
-        }
         for bytes in run.slices() {
             let skipped = bytes.len().min(written);
             written -= skipped;
@@ -216,33 +209,22 @@ impl Wire {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let was_idle = self.is_idle();
         let mut buf = ReadBuf::new(&mut self.input[..]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
         self.filled = buf.filled().len();
+        if was_idle && !self.is_idle() {
+            // TLS has an answer of its own to send. Until now there was nothing that the socket could have taken.
+            self.progress = Instant::now();
+            cx.waker().wake_by_ref();
+        }
+        ready!(read)?;
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what is queued, or flushes what a TLS stream holds of what was.
+    /// Writes some of what the stream holds, or else of what is queued. Ready means that some went on.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.queue.is_empty() {
-            ready!(self.poll_write_queue(cx))?;
-            if self.queue.is_empty() {
-                self.flush_now(cx);
-            }
-            return Poll::Ready(Ok(()));
-        }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.flushing = false;
-        Poll::Ready(Ok(()))
-    }
-
-    /// Lets a TLS stream send what it holds; a plain one holds nothing.
-    fn flush_now(&mut self, cx: &mut Context<'_>) {
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Ok(())) => self.flushing = false,
-            Poll::Ready(Err(error)) => (self.flushing, self.failed) = (true, Some(error)),
-            Poll::Pending => self.flushing = true,
-        }
+        if self.stream.holds() { self.stream.poll_send(cx) } else { self.poll_write_queue(cx) }
     }
 
     fn poll_write_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -285,6 +267,9 @@ impl Wire {
     fn broken(&self, error: io::Error) -> OutputError {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if self.is_young() => self.closed(),
+            // Over TLS: the connection ended without a close_notify, as many servers leave it.
+            io::ErrorKind::UnexpectedEof => self.closed(),
+            _ if is_tls(&error) => OutputError::Tls(error),
             _ => OutputError::Broken(error),
         }
     }

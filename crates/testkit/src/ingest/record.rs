@@ -34,6 +34,8 @@ pub struct Record {
     pub acknowledged: Option<u32>,
     /// How many pings were answered.
     pub pongs: usize,
+    /// What TLS showed; None over plain TCP.
+    pub tls: Option<Tls>,
     /// When the server said NetStream.Publish.Start.
     pub started: Option<Instant>,
     /// How it ended; None while it lasts.
@@ -53,6 +55,22 @@ pub enum Ended {
     Dropped,
     /// The publisher broke the protocol.
     Protocol(String),
+    /// No TLS session came about.
+    NoTls(String),
+}
+
+/// What TLS showed of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The host that the publisher asked for (SNI).
+    pub server_name: Option<String>,
+    /// The version agreed upon: `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The lengths of the records of application data, headers not counted, in order. In TLS 1.3 the end of the
+    /// handshake looks the same, and is among them.
+    pub records: Vec<usize>,
+    /// The publisher said that it was done (close_notify).
+    pub close_notify: bool,
 }
 
 /// A command as received.
@@ -146,6 +164,7 @@ impl fmt::Debug for Record {
             .field("messages", &self.messages.len())
             .field("frames", &self.frames().count())
             .field("newest", &newest)
+            .field("tls", &self.tls.as_ref().map(|tls| (&tls.server_name, tls.version, tls.records.len())))
             .field("started", &self.started.is_some())
             .field("ended", &self.ended)
             .finish_non_exhaustive()

@@ -33,7 +33,8 @@ pub struct Script {
     pub(super) ping_every: Option<Duration>,
     pub(super) amf_bomb: bool,
     pub(super) garbage: bool,
-    pub(super) huge_chunk_size: bool,
+    pub(super) garbage_under_tls: bool,
+    pub(super) chunk_size: Option<u32>,
     pub(super) huge_message: bool,
     pub(super) acknowledge_every: Option<u32>,
 }
@@ -74,8 +75,8 @@ impl Script {
         amf_bomb;
         /// Sends random bytes after NetStream.Publish.Start.
         garbage;
-        /// Announces chunks of 2 GiB before its first answer, and uses them.
-        huge_chunk_size;
+        /// Sends random bytes instead of TLS records after NetStream.Publish.Start.
+        garbage_under_tls;
         /// Begins a message of 16 MiB after NetStream.Publish.Start.
         huge_message;
     }
@@ -112,6 +113,13 @@ impl Script {
     #[must_use]
     pub fn stream_id(mut self, id: u32) -> Self {
         self.stream_id = Some(id);
+        self
+    }
+
+    /// Announces chunks of this size before its first answer, and uses them. The first bit is to be 0 (RTMP 1.0, 5.4.1).
+    #[must_use]
+    pub fn chunk_size(mut self, bytes: u32) -> Self {
+        self.chunk_size = Some(bytes);
         self
     }
 

@@ -15,26 +15,33 @@ use super::chunks;
 use super::record::{Command, Ended, Received};
 use super::replies;
 use super::script::{Script, Step};
-use super::{Control, Shared};
+use super::{Control, Shared, socket::Socket};
 use crate::readers::{Message, Personality, Reader};
 
 /// Serves a connection to its end and records how it ended.
-pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared: Arc<Shared>) {
+pub(super) async fn run(tcp: TcpStream, script: Script, index: usize, shared: Arc<Shared>) {
     let mut control = shared.control.subscribe();
     let generation = control.borrow().generation;
-    let session = Session {
-        socket,
-        script,
-        index,
-        shared: shared.clone(),
-        reader: Reader::new(Personality::Spec),
-        chunk_size: 128,
-        silent: false,
+    let serving = async {
+        let socket = match Socket::accept(tcp, index, &shared).await {
+            Ok(socket) => socket,
+            Err(error) => return Ended::NoTls(error.to_string()),
+        };
+        let session = Session {
+            socket,
+            script,
+            index,
+            shared: shared.clone(),
+            reader: Reader::new(Personality::Spec),
+            chunk_size: 128,
+            silent: false,
+        };
+        session.serve(generation).await
     };
     let ended = tokio::select! {
         // It knows how to end abruptly, and does unless it is in the middle of something.
         biased;
-        ended = session.serve(generation) => ended,
+        ended = serving => ended,
         _ = control.wait_for(|control| control.generation != generation) => Ended::Dropped,
     };
     if let Some(audience) = &shared.audience {
@@ -47,7 +54,7 @@ pub(super) async fn run(socket: TcpStream, script: Script, index: usize, shared:
 }
 
 struct Session {
-    socket: TcpStream,
+    socket: Socket,
     script: Script,
     index: usize,
     shared: Arc<Shared>,
@@ -116,13 +123,17 @@ impl Session {
             let Control { paused, generation: newest, abruptly, .. } = *control.borrow_and_update();
             if newest != generation {
                 if abruptly {
-                    let _ = self.socket.set_zero_linger();
+                    let _ = self.socket.below().set_zero_linger();
                 }
                 return Stop::Ended(Ended::Dropped);
             }
+            let limit = match (started, self.script.read_bytes_per_sec) {
+                (Some(_), Some(rate)) => buffer.len().min(rate.max(1) as usize),
+                _ => buffer.len(),
+            };
             let reading = !paused && deaf.is_none_or(|at| Instant::now() < at);
             let step = tokio::select! {
-                read = self.socket.read(&mut buffer), if reading => match read {
+                read = self.socket.read(&mut buffer[..limit]), if reading => match read {
                     Ok(0) => Err(Stop::Gone),
                     Ok(read) => self.received(&buffer[..read]).await,
                     Err(error) => Err(error.into()),
@@ -132,7 +143,7 @@ impl Session {
                     self.send(2, 4, 0, &replies::user_control(6, 1234)).await.map_err(Stop::from)
                 }
                 () = at(reset) => {
-                    let _ = self.socket.set_zero_linger();
+                    let _ = self.socket.below().set_zero_linger();
                     Err(Stop::Ended(Ended::Dropped))
                 }
                 () = at(deaf), if reading => Ok(()),
@@ -238,11 +249,11 @@ impl Session {
         }
         self.send(2, 5, 0, &self.script.acknowledge_every.unwrap_or(2_500_000).to_be_bytes()).await?;
         self.send(2, 6, 0, &[0, 0x26, 0x25, 0xA0, 2]).await?;
-        let announced: u32 = match (self.script.huge_chunk_size, self.script.interleave_control) {
-            (true, _) => 0x7FFF_FFFF,
+        let announced = match (self.script.chunk_size, self.script.interleave_control) {
+            (Some(bytes), _) => bytes,
             // Small chunks leave room between them.
-            (false, true) => 64,
-            (false, false) => 4096,
+            (None, true) => 64,
+            (None, false) => 4096,
         };
         self.send(2, 1, 0, &announced.to_be_bytes()).await?;
         self.chunk_size = announced as usize;
@@ -311,6 +322,11 @@ impl Session {
             let mut noise = [0; 4096];
             fastrand::Rng::with_seed(3).fill(&mut noise);
             self.socket.write_all(&noise).await?;
+        }
+        if self.script.garbage_under_tls {
+            let mut noise = [0; 4096];
+            fastrand::Rng::with_seed(5).fill(&mut noise);
+            self.socket.below().write_all(&noise).await?;
         }
         if self.script.huge_message {
             self.socket.write_all(b"\x05\0\0\0\xFF\xFF\xF0\x14\0\0\0\0").await?;
