@@ -331,8 +331,10 @@ impl Relayd {
     /// The address on loopback in the newest log line of a listener.
     fn listener(&self, line: &str) -> Option<SocketAddr> {
         let log = self.stderr();
-        let (_, address) =
-            log.lines().rfind(|logged| logged.contains(line) && logged.contains("listen="))?.split_once("127.0.0.")?;
+        // As text and as JSON.
+        let has_address = |logged: &&str| logged.contains("listen=") || logged.contains("\"listen\":");
+        let newest = log.lines().filter(has_address).rfind(|logged| logged.contains(line))?;
+        let (_, address) = newest.split_once("127.0.0.")?;
         let mut numbers = address.split(|c: char| !c.is_ascii_digit());
         let (host, port) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
         Some(SocketAddr::from(([127, 0, 0, host], port)))

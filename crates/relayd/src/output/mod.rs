@@ -102,7 +102,8 @@ impl Output {
 
     async fn session(&self, programme: u64, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
         let stream = tokio::select! {
-            stream = connect(&self.config, &self.tls, &self.egress) => stream?,
+            // Boxed: a TLS handshake takes kilobytes, and an output keeps the room for as long as it lives.
+            stream = Box::pin(connect(&self.config, &self.tls, &self.egress)) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
         let on_live = || {

@@ -45,7 +45,7 @@ pub(super) async fn run(
     let publish = Publish::new(PublishConfig::new(config.target.clone()));
     let mut wire = Wire::new(stream, publish, config.connect_timeout, Instant::now());
     let stream_id = tokio::select! {
-        opened = wire.open() => opened?,
+        opened = Box::pin(wire.open()) => opened?,
         () = output.cancel.cancelled() => return Ok(End::Cancelled),
     };
     if output.head.borrow().programme != programme {

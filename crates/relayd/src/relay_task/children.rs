@@ -143,7 +143,7 @@ impl RelayTask {
         let meter = Arc::clone(&self.inputs[input].meter);
         let egress = Egress::of(self.config.origin, &self.shared.egress);
         let shared = input::Shared { egress, ..self.shared.inputs.clone() };
-        let task = input::run(number, config, shared, running.reports.clone(), receiver, meter);
+        let task = Box::pin(input::run(number, config, shared, running.reports.clone(), receiver, meter));
         let task = hook.clone().guard(after(pause, task));
         let lane = self.seat.lane().handle();
         let id = running.tasks.spawn_on(task.instrument(span), lane).id();
@@ -181,10 +181,12 @@ impl RelayTask {
             hook: hook.clone(),
             cancel: cancel.clone(),
         };
-        let task = hook.clone().guard(async move {
-            after(pause, task.run()).await;
+        // Boxed: every layer around a future would hold room for it twice.
+        let run = Box::pin(task.run());
+        let task = hook.clone().guard(Box::pin(async move {
+            after(pause, run).await;
             drop(seat);
-        });
+        }));
         let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(number));
         slot.task = Some(OutputTask { number, config, cancel, hook });
