@@ -2,8 +2,6 @@
 
 // Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
 #![allow(clippy::unwrap_used)]
-// The daemon decides nothing by the time of day; tests may look at it.
-#![allow(clippy::disallowed_methods)]
 
 mod crashes;
 mod egress;

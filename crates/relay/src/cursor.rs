@@ -1,13 +1,13 @@
 //! An output's place in the log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flv::Class;
 use rtmp::wire::WireForm;
 
 use crate::{
     log::Log,
-    policy::{OnFormatChange, OnLag, OutputPolicy},
+    policy::{Flush, OnFormatChange, OnLag, OutputPolicy},
     stretch::Stretch,
 };
 
@@ -140,7 +140,7 @@ impl Cursor {
         let age = now.saturating_duration_since(stretch.oldest);
         let in_step = *next == stretch.from
             && *base <= stretch.min_dts
-            && age < self.policy.max_lag / LATE_PARTS
+            && age.saturating_sub(interval(&self.policy)) < self.policy.max_lag / LATE_PARTS
             && stretch.bytes < (self.policy.max_lag_bytes / LATE_PARTS as usize) as u64
             && !(stretch.replaces_header && self.policy.on_format_change == OnFormatChange::Reconnect)
             && continues();
@@ -224,13 +224,22 @@ impl Cursor {
 fn stage(policy: &OutputPolicy, log: &Log, next: u64, joined: Joined, now: Instant) -> Stage {
     let Some(oldest) = log.get(next) else { return Stage::InTime };
     let since = oldest.arrived.max(joined.at);
-    let time = now.saturating_duration_since(since).as_secs_f64() / policy.max_lag.as_secs_f64();
+    let waited = now.saturating_duration_since(since).saturating_sub(interval(policy));
+    let time = waited.as_secs_f64() / policy.max_lag.as_secs_f64();
     let bytes = log.bytes_from(next.max(joined.end)) as f64 / policy.max_lag_bytes.max(1) as f64;
     match time.max(bytes) {
         share if share >= 2.0 => Stage::Lost,
         share if share >= 1.0 => Stage::TooLate,
         share if share >= 1.0 / f64::from(LATE_PARTS) => Stage::Late,
         _ => Stage::InTime,
+    }
+}
+
+/// How long an entry waits for its flush without being late.
+fn interval(policy: &OutputPolicy) -> Duration {
+    match policy.flush {
+        Flush::Frame => Duration::ZERO,
+        Flush::Every(interval) => interval,
     }
 }
 

@@ -20,7 +20,6 @@ pub struct Fanout {
     head: watch::Sender<Head>,
     /// The head as each lane's readers see it.
     lanes: Mutex<HashMap<usize, watch::Sender<Head>>>,
-    epoch: Instant,
 }
 
 /// What readers wait for.
@@ -37,12 +36,7 @@ pub struct Head {
 impl Fanout {
     /// A log without entries.
     pub fn new(policy: LogPolicy) -> Self {
-        Self {
-            log: Mutex::new(Log::new(policy)),
-            head: watch::Sender::new(Head::default()),
-            lanes: Mutex::default(),
-            epoch: Instant::now(),
-        }
+        Self { log: Mutex::new(Log::new(policy)), head: watch::Sender::new(Head::default()), lanes: Mutex::default() }
     }
 
     /// Appends tags. Returns when a flush is due at the latest: at once, and done already, when a video frame or a
@@ -84,15 +78,6 @@ impl Fanout {
     /// Lets those who watch go: the relay is gone.
     pub fn close(&self) {
         self.head.send_modify(|head| head.over = true);
-    }
-
-    /// The next moment after `now` at which readers with this flush interval read: all of them at the same, so that one
-    /// turn of a thread serves them all.
-    pub fn next_flush(&self, interval: Duration, now: Instant) -> Instant {
-        let since = now.saturating_duration_since(self.epoch).as_nanos();
-        let interval = interval.as_nanos().max(1);
-        let wait = interval - since % interval;
-        now + Duration::from_nanos(wait as u64)
     }
 
     /// A reader's view of the head.

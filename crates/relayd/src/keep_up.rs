@@ -11,12 +11,7 @@ pub(crate) async fn keep_up<F: Future<Output = ()>>(name: &'static str, task: im
     start_again(name, PAUSE, task).await;
 }
 
-/// The same with another pause.
-pub(crate) async fn start_again<F: Future<Output = ()>>(
-    name: &'static str,
-    pause: Duration,
-    mut task: impl FnMut() -> F,
-) {
+async fn start_again<F: Future<Output = ()>>(name: &'static str, pause: Duration, mut task: impl FnMut() -> F) {
     while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
         error!(task = name, "the task panicked and is started again");
         sleep(pause).await;

@@ -2,7 +2,7 @@
 
 use std::{env, fmt, io};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -59,6 +59,8 @@ pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<LogLevel> {
 /// Libraries' own lines quote URLs, which hold secrets; only warnings of the TLS stack and the like are let through at
 /// most, whatever level is asked for.
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
+    // The parser cuts at bytes: it panics inside a character of several.
+    ensure!(directives.is_ascii(), "log level {directives:?}: allowed are ASCII characters");
     let quiet = ["hyper", "hyper_util", "reqwest", "h2", "rustls", "mio", "axum", "tower", "want"];
     let filter = quiet.iter().fold(directives.to_owned(), |filter, library| format!("{filter},{library}=error"));
     EnvFilter::try_new(&filter).with_context(|| format!("log level {directives:?}"))

@@ -16,6 +16,8 @@ use relayd::{
     reason = "what --check and start-up errors say is for the terminal"
 )]
 fn main() -> ExitCode {
+    // First of all: what a panic quotes may be a secret of the configuration.
+    panic_hook::install();
     let cli = Cli::parse();
     let config = match Config::load(&cli.config, &|name| env::var(name).ok()) {
         Ok(config) => config,
@@ -35,7 +37,6 @@ fn main() -> ExitCode {
             return ExitCode::from(EX_USAGE);
         }
     };
-    panic_hook::install();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {

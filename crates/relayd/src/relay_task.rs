@@ -282,6 +282,8 @@ impl RelayTask {
         for (slot, config) in self.outputs.iter_mut().zip(&self.config.outputs) {
             slot.ended(if config.enabled { OutputState::Idle } else { OutputState::Disabled });
         }
+        // What is in the log belongs to a run that is over: nobody begins with it.
+        self.fanout.end_programme();
         info!("stopped");
         Some(running.failover)
     }

@@ -72,7 +72,8 @@ impl Resolver<'_> {
         // A bare word that is no level would be taken for the name of a module.
         let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
         let words = level.get_ref().split(',').all(|part| part.contains('=') || is_level(part.trim()));
-        if !words || EnvFilter::try_new(level.get_ref()).is_err() {
+        // The filter's parser cuts at bytes: it panics inside a character of several.
+        if !words || !level.get_ref().is_ascii() || EnvFilter::try_new(level.get_ref()).is_err() {
             self.fail(
                 level.span(),
                 format!("wrong value; allowed: {}, or a filter such as \"info,relayd=debug\"", LEVELS.join(", ")),

@@ -52,6 +52,9 @@ pub(super) enum OutputError {
     /// The socket took nothing for `write_timeout`.
     #[error("the server took no byte for {}", humantime::format_duration(*.0))]
     WriteStalled(Duration),
+    /// A bug in relayd.
+    #[error("the session's code panicked; the log says where")]
+    Panicked,
     /// The lag reached its last stage.
     #[error("too far behind: the lag reached the limit of max_lag or max_lag_bytes")]
     Lagged,
@@ -70,6 +73,7 @@ impl OutputError {
             Self::Closed(_) | Self::Broken(_) => "closed",
             Self::WriteStalled(_) => "stalled",
             Self::Lagged => "lagged",
+            Self::Panicked => "panic",
         }
     }
 

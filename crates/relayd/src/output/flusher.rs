@@ -17,7 +17,7 @@ use tokio::{
 use super::live::{BATCH, Live};
 use crate::{
     fanout::{Fanout, Head},
-    keep_up::start_again,
+    keep_up::keep_up,
     lanes::Lane,
 };
 
@@ -59,21 +59,18 @@ impl Flusher {
         let mut sessions = self.sessions();
         sessions.seats.push(seat);
         if !std::mem::replace(&mut sessions.is_running, true) {
-            let run = Arc::clone(self).run(Arc::clone(fanout), head.clone(), flush);
+            let (flusher, fanout, head) = (Arc::clone(self), Arc::clone(fanout), head.clone());
+            let run = keep_up("flusher", move || Arc::clone(&flusher).run(Arc::clone(&fanout), head.clone(), flush));
             // It yields by its own count: tokio's would make sockets that have room look full.
             tokio::spawn(unconstrained(run));
         }
     }
 
-    /// Runs while there are sessions. A panic between two of them is nobody's own, and costs all a moment.
-    async fn run(self: Arc<Self>, fanout: Arc<Fanout>, head: watch::Receiver<Head>, flush: Flush) {
-        let serve = || Arc::clone(&self).serve(Arc::clone(&fanout), head.clone(), flush);
-        start_again("flusher", RESTART_PAUSE, serve).await;
-    }
-
     /// Waits on: the log's head, or the next flush.
-    async fn serve(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
-        let mut from = head.borrow_and_update().end;
+    async fn run(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
+        // Not marked as seen: what came since the sessions looked is to be written.
+        let mut from = head.borrow().end;
+        let mut last = Instant::now();
         while self.prune() {
             match flush {
                 Flush::Frame => {
@@ -81,9 +78,17 @@ impl Flusher {
                         return;
                     }
                 }
-                Flush::Every(interval) => sleep_until(fanout.next_flush(interval, Instant::now()).into()).await,
+                Flush::Every(interval) => {
+                    if !next_interval(&mut head, &mut last, interval).await {
+                        return;
+                    }
+                }
             }
-            let programme = head.borrow_and_update().programme;
+            let Head { programme, over, .. } = *head.borrow_and_update();
+            if over {
+                self.sessions().is_running = false;
+                return;
+            }
             let stretch = {
                 let log = fanout.log();
                 let stretch = Stretch::new(&log, from, BATCH);
@@ -102,11 +107,11 @@ impl Flusher {
         let sessions = self.sessions();
         let now = Instant::now();
         for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
-            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(live) = seat.as_mut() else { continue };
-            // One session's bug is not to stop the others' writes: its own task learns of it and ends.
-            if catch_unwind(AssertUnwindSafe(|| live.flush(stretch, programme, now))).is_err() {
-                seat.take().inspect(Live::wake);
+            if let Some(live) = seat.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                // A bug met by one session is not to be felt by the others.
+                if catch_unwind(AssertUnwindSafe(|| live.flush(stretch, programme, now))).is_err() {
+                    live.panicked();
+                }
             }
         }
         *done += AT_ONCE;
@@ -126,6 +131,28 @@ impl Flusher {
     }
 }
 
+/// Waits until an interval is over. One that is nearly over ends with a video frame: otherwise frames that come in step
+/// with the interval could each wait for all of it. False when the log is gone.
+async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, interval: Duration) -> bool {
+    let end = *last + interval;
+    loop {
+        tokio::select! {
+            changed = head.changed() => {
+                if changed.is_err() {
+                    return false;
+                }
+                let over = head.borrow_and_update().over;
+                if over || last.elapsed() >= interval * 9 / 10 {
+                    break;
+                }
+            }
+            () = sleep_until(end.into()) => break,
+        }
+    }
+    *last = Instant::now();
+    true
+}
+
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sessions").field("count", &self.seats.len()).finish_non_exhaustive()
@@ -134,5 +161,3 @@ impl std::fmt::Debug for Sessions {
 
 /// Sessions written to before others on the lane get their turn.
 const AT_ONCE: usize = 64;
-/// How long it rests after a panic.
-const RESTART_PAUSE: Duration = Duration::from_millis(100);

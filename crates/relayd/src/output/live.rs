@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use relay::{Batch, Cursor, Reading, Stretch};
 use rtmp::wire::MediaWriter;
+use tracing::Span;
 
 use super::{
     OutputMeter, OutputState,
@@ -44,6 +45,8 @@ pub(super) struct Live {
     ended: Option<Result<End, OutputError>>,
     /// The session's task.
     task: Option<Waker>,
+    /// Whose log lines they are, also where the flusher works for it.
+    span: Span,
 }
 
 /// What a session's task is told.
@@ -87,6 +90,7 @@ impl Live {
             went_live: false,
             ended: None,
             task: None,
+            span: Span::current(),
         }
     }
 
@@ -106,11 +110,12 @@ impl Live {
         if self.ended.is_some() {
             return;
         }
-        if programme != self.programme {
+        if programme > self.programme {
             return self.end(Ok(End::ProgrammeEnded));
         }
         if !self.wire.is_idle() {
-            // The socket is full; its task goes on when there is room. Meanwhile the lag is judged.
+            // The socket is full; its task goes on when there is room, with this too. Meanwhile the lag is judged.
+            self.due = true;
             if self.cursor.is_lost(&self.fanout.log(), now) {
                 self.end(Err(OutputError::Lagged));
             }
@@ -126,6 +131,7 @@ impl Live {
                 self.note_written();
             }
             None => {
+                let _entered = self.span.clone().entered();
                 self.due = true;
                 self.pump(now);
             }
@@ -154,22 +160,38 @@ impl Live {
             if let Some(ended) = self.ended.take() {
                 return Poll::Ready(Happening::Ended(ended));
             }
+            match self.move_bytes(cx) {
+                Poll::Ready(Ok(())) => continue,
+                Poll::Ready(Err(error)) => return Poll::Ready(Happening::Ended(Err(error))),
+                Poll::Pending => {}
+            }
             if !self.wire.is_idle() {
+                // Judged after the attempt: a process that was stopped for a while has not been refused anything.
                 let stalled_at = self.wire.progress + self.write_timeout;
                 if stalled_at <= now {
                     return Poll::Ready(Happening::Ended(Err(OutputError::WriteStalled(self.write_timeout))));
                 }
                 self.alarm.set(stalled_at, cx);
             }
-            if let Err(error) = ready!(self.move_bytes(cx)) {
-                return Poll::Ready(Happening::Ended(Err(error)));
-            }
+            return Poll::Pending;
+        }
+    }
+
+    /// What the flusher did for it has panicked: it ends, and nobody else's session with it.
+    pub(super) fn panicked(&mut self) {
+        self.end(Err(OutputError::Panicked));
+    }
+
+    /// From now on only [`poll_rest`](Self::poll_rest) is called.
+    pub(super) fn begin_rest(&mut self) {
+        self.due = true;
+        if let Some(Ok(_)) = self.ended {
+            self.ended = None;
         }
     }
 
     /// Sends what the log still holds. Ready when all of it has left.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
-        self.due = true;
         loop {
             self.pump(Instant::now());
             if self.wire.is_idle() && !self.due {
@@ -190,7 +212,7 @@ impl Live {
     fn move_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
         let moved = ready!(self.wire.poll_move(cx))?;
         if moved == Moved::In {
-            self.wire.take_replies()?;
+            self.wire.log_replies();
         }
         self.note_written();
         Poll::Ready(Ok(()))
@@ -263,8 +285,7 @@ impl Live {
         self.wake();
     }
 
-    /// Wakes the session's task.
-    pub(super) fn wake(&self) {
+    fn wake(&self) {
         if let Some(task) = &self.task {
             task.wake_by_ref();
         }

@@ -2,9 +2,9 @@
 
 use std::{
     future::poll_fn,
-    panic::resume_unwind,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -69,6 +69,7 @@ pub(super) async fn run(
     let end = place.until_its_end(output, on_live).await?;
     let Some(mut live) = place.leave() else { return Ok(end) };
     if end != End::FormatChanged && live.has_begun() {
+        live.begin_rest();
         // What the log still holds goes out; a peer that takes nothing any more is no reason to wait.
         let _ = timeout(REST_LIMIT, poll_fn(|cx| live.poll_rest(cx))).await;
     }
@@ -90,8 +91,7 @@ impl Place<'_> {
         loop {
             let happening = poll_fn(|cx| match self.live().as_mut() {
                 Some(live) => live.poll(cx),
-                // The flusher met a panic in this session: the task ends as if it had been its own.
-                None => resume_unwind(Box::new("in the flusher")),
+                None => Poll::Ready(Happening::Ended(Ok(End::Cancelled))),
             });
             tokio::select! {
                 biased;

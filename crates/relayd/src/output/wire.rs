@@ -26,8 +26,6 @@ use crate::stream::Stream;
 pub(super) struct Wire {
     stream: Stream,
     publish: Publish,
-    input: Box<[u8; READ_SIZE]>,
-    filled: usize,
     /// What is to be written, in order; the first slice may be written in part.
     pub(super) queue: VecDeque<Bytes>,
     /// A write that failed before anybody waited for it.
@@ -54,8 +52,6 @@ impl Wire {
             step_limit,
             stream,
             publish,
-            input: Box::new([0; READ_SIZE]),
-            filled: 0,
             queue: VecDeque::new(),
             failed: None,
             progress: now,
@@ -82,10 +78,7 @@ impl Wire {
             }
             let left = self.step_limit.saturating_sub(since.elapsed());
             let no_answer = OutputError::NoAnswer { step: name(step), limit: self.step_limit };
-            let moved = timeout(left, self.move_bytes()).await.map_err(|_| no_answer)??;
-            if moved == Moved::In {
-                self.publish.handle_input(&self.input[..self.filled])?;
-            }
+            timeout(left, self.move_bytes()).await.map_err(|_| no_answer)??;
         }
     }
 
@@ -105,15 +98,13 @@ impl Wire {
         }
     }
 
-    /// Hands what was read to the session. Its replies are queued by [`Self::queue_replies`].
-    pub(super) fn take_replies(&mut self) -> Result<(), OutputError> {
-        self.publish.handle_input(&self.input[..self.filled])?;
+    /// Logs what the platform said. What is to be answered is queued by [`Self::queue_replies`].
+    pub(super) fn log_replies(&mut self) {
         while let Some(event) = self.publish.next_event() {
             if let PublishEvent::Warning { code, description } = event {
                 tracing::info!(%code, %description, "the server says");
             }
         }
-        Ok(())
     }
 
     /// Writes what is queued as far as the socket takes it at once. What is left, and what went wrong, is for
@@ -177,15 +168,26 @@ impl Wire {
         if let Poll::Ready(Ok(())) = written {
             self.progress = Instant::now();
         }
-        let moved = match self.poll_read(cx) {
-            // What a server said before it broke the connection tells more than a write that failed.
-            Poll::Ready(read) => read.map(|()| Moved::In),
-            Poll::Pending => ready!(written).map(|()| Moved::Out),
-        };
-        Poll::Ready(match moved {
-            Ok(Moved::In) if self.filled == 0 => Err(self.closed()),
-            Ok(moved) => Ok(moved),
-            Err(error) => Err(self.broken(error)),
+        // A buffer of its own would cost each output more memory than all else that it holds.
+        let mut input = [0; READ_SIZE];
+        // What a server said before it broke the connection tells more than a write that failed.
+        Poll::Ready(match self.poll_read(cx, &mut input) {
+            Poll::Ready(Ok(0)) => Err(self.closed()),
+            Poll::Ready(Ok(read)) => match self.publish.handle_input(&input[..read]) {
+                Ok(()) => {
+                    // It is told when there is nothing more to read.
+                    if let Poll::Ready(Err(error)) = written {
+                        self.failed = Some(error);
+                    }
+                    Ok(Moved::In)
+                }
+                Err(error) => Err(error.into()),
+            },
+            Poll::Ready(Err(error)) => Err(self.broken(error)),
+            Poll::Pending => match ready!(written) {
+                Ok(()) => Ok(Moved::Out),
+                Err(error) => Err(self.broken(error)),
+            },
         })
     }
 
@@ -208,18 +210,18 @@ impl Wire {
         .await;
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// The number of bytes read; 0 at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Poll<io::Result<usize>> {
         let was_idle = self.is_idle();
-        let mut buf = ReadBuf::new(&mut self.input[..]);
+        let mut buf = ReadBuf::new(input);
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-        self.filled = buf.filled().len();
         if was_idle && !self.is_idle() {
             // TLS has an answer of its own to send. Until now there was nothing that the socket could have taken.
             self.progress = Instant::now();
             cx.waker().wake_by_ref();
         }
         ready!(read)?;
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(buf.filled().len()))
     }
 
     /// Writes some of what the stream holds, or else of what is queued. Ready means that some went on.

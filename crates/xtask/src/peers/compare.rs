@@ -204,6 +204,7 @@ fn folder(party: Party) -> Result<PathBuf> {
 }
 
 /// The date and the machine.
+#[expect(clippy::disallowed_methods, reason = "the date is for people")]
 pub(crate) fn machine() -> Result<String> {
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let cpu = fs::read_to_string("/proc/cpuinfo").context("the CPU's name")?;
