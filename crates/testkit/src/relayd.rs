@@ -331,10 +331,9 @@ impl Relayd {
     /// The address on loopback in the newest log line of a listener.
     fn listener(&self, line: &str) -> Option<SocketAddr> {
         let log = self.stderr();
-        // As text and as JSON.
-        let has_address = |logged: &&str| logged.contains("listen=") || logged.contains("\"listen\":");
-        let newest = log.lines().filter(has_address).rfind(|logged| logged.contains(line))?;
-        let (_, address) = newest.split_once("127.0.0.")?;
+        let tells =
+            |logged: &&str| logged.contains(line) && (logged.contains("listen=") || logged.contains("\"listen\""));
+        let (_, address) = log.lines().rfind(tells)?.split_once("127.0.0.")?;
         let mut numbers = address.split(|c: char| !c.is_ascii_digit());
         let (host, port) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
         Some(SocketAddr::from(([127, 0, 0, host], port)))
