@@ -19,6 +19,7 @@ use relayd::{
     fanout::Fanout,
     lanes::{Lanes, Seat},
     output::{Flushers, Output, OutputMeter, OutputState, PublishPoints},
+    test_hooks::Hook,
     tls::TlsConfigs,
 };
 use rtmp::{
@@ -173,6 +174,7 @@ impl Loopback {
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
                 egress: Egress::Trusted,
+                hook: Hook::default(),
                 points: PublishPoints::default(),
                 cancel: cancel.clone(),
             };

@@ -98,6 +98,22 @@ async fn a_panic_in_an_output_is_felt_by_no_other() {
     stage.nothing_leaks();
 }
 
+/// One task writes for every session of a relay.
+#[tokio::test]
+async fn a_panic_while_one_output_is_written_for_is_felt_by_no_other() {
+    let stage = Stage::new().await;
+    stage.panic(r#"{"task":"flusher","id":"0"}"#).await;
+    assert!(stage.ingests[0].ended(0).await.ended.is_some());
+    judge::clean(&flows_on(&stage.ingests[1]).await, &stage.encode);
+    stage.ingests[0].connected(2).await;
+    judge::clean(&stage.ingests[0].published(40).await, &stage.encode);
+    judge::clean(&flows_on(&stage.ingests[1]).await, &stage.encode);
+    assert_eq!((stage.ingests[0].records().len(), stage.ingests[1].records().len()), (2, 1));
+    stage.panics(1.0).await;
+    stage.relayd.logs("kind=\"panic\"").await;
+    assert_eq!(stage.splices().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn a_panic_in_the_input_that_feeds_costs_no_tag_with_a_twin() {
     let stage = Stage::new().await;

@@ -12,7 +12,7 @@ use relayd::ingest::{Census, PushKeys};
 use relayd::input;
 use relayd::lanes::Lanes;
 use relayd::output::PublishPoints;
-use relayd::relay_task::{RelayHandle, RelayTask, Shared, TestHooks};
+use relayd::relay_task::{RelayHandle, RelayTask, Shared};
 use relayd::tls::TlsConfigs;
 use serde_json::Value;
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, TempDir, eventually};
@@ -57,7 +57,7 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
         census: Arc::new(Census::new(&limits)),
         lanes: Lanes::start().unwrap(),
         points: PublishPoints::default(),
-        hooks: TestHooks::default(),
+        hooks: relayd::test_hooks::TestHooks::from_env(),
         events: EventBus::default(),
         watch_at: Arc::default(),
     };

@@ -42,10 +42,10 @@ async fn a_publisher_over_tls_is_relayed_and_a_new_certificate_disturbs_nobody()
     // A key that is not the certificate's changes nothing.
     fs::write(folder.join("cert.pem"), pem("two.pem")).unwrap();
     server.signal(Signal::HUP);
-    server.logs("reload: nothing changes").await;
+    server.logs("ingest.tls_key: the key is not that of the certificate").await;
     fs::write(folder.join("cert.key"), pem("two.key")).unwrap();
     server.signal(Signal::HUP);
-    server.logs("the certificate was read again").await;
+    server.logs("ingest: tls_cert: changed").await;
 
     let second = publisher(feed.url(), &server, "two", "two.pem").await;
     second.until("r", "the second publisher is live", is_live).await;
@@ -55,6 +55,47 @@ async fn a_publisher_over_tls_is_relayed_and_a_new_certificate_disturbs_nobody()
 
     let frames = ingest.records()[0].frames().count();
     judge::clean(&ingest.published(frames + 60).await, &encode);
+    let status = first.status("r").await;
+    assert_eq!((&output_of(&status, "1")["reconnects"], is_live(&status)), (&0.into(), true), "{status:#}");
+}
+
+#[tokio::test]
+async fn the_listener_comes_moves_and_goes_with_a_reload() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("main", Feed::of(&encode));
+    let parts = [push("one", "live/one"), push("two", "live/two"), output("1", &ingest.url("key"), "")];
+    let config = format!("{INGEST}{}", relay("r", &parts));
+    let server = setup(&config).file("cert.pem", pem("one.pem")).file("cert.key", pem("one.key")).start().await;
+    let old = server.tls_ingest();
+    let first = publisher(feed.url(), &server, "one", "one.pem").await;
+    judge::clean(&ingest.published(60).await, &encode);
+
+    server.rewrite(|config| config.replace("tls_listen = \"127.0.0.1:0\"", "tls_listen = \"127.0.0.2:0\""));
+    let json = server.reload().await.json();
+    assert_eq!(json["changes"], serde_json::json!(["ingest: tls_listen: 127.0.0.1:0 -> 127.0.0.2:0"]));
+    server.logs("RTMPS ingest listen=127.0.0.2").await;
+    eventually("the old listener is gone", DEADLINE, async || match tokio::net::TcpStream::connect(old).await {
+        Err(_) => Ok(()),
+        Ok(_) => Err("somebody listens there".to_owned()),
+    })
+    .await;
+
+    server.rewrite(|config| {
+        let tls: String =
+            config.lines().filter(|line| !line.starts_with("tls_")).map(|line| format!("{line}\n")).collect();
+        tls
+    });
+    let moved = server.tls_ingest();
+    let response = server.reload().await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    eventually("no listener is left", DEADLINE, async || match tokio::net::TcpStream::connect(moved).await {
+        Err(_) => Ok(()),
+        Ok(_) => Err("somebody listens there".to_owned()),
+    })
+    .await;
+    // Who is in stays.
+    let frames = ingest.records()[0].frames().count();
+    judge::clean(&ingest.published(frames + 40).await, &encode);
     let status = first.status("r").await;
     assert_eq!((&output_of(&status, "1")["reconnects"], is_live(&status)), (&0.into(), true), "{status:#}");
 }

@@ -326,6 +326,12 @@ async fn the_log_level_is_live_and_its_format_is_not() {
     // What still needs a restart is said again.
     let json = relayd.reload().await.json();
     assert_eq!((&json["changes"], json["needs_restart"].as_array().map(Vec::len)), (&serde_json::json!([]), Some(1)));
+    relayd.rewrite(|config| format!("[limits]\nviewers = 1\n{config}"));
+    for _ in 0..2 {
+        let json = relayd.reload().await.json();
+        assert_eq!(json["changes"], serde_json::json!([]));
+        assert!(json["needs_restart"].to_string().contains("limits: viewers: 64 -> 1"), "{json}");
+    }
 
     let overridden = setup(&relay("r", &[])).argument("--log-level=info").start().await;
     overridden.rewrite(|config| format!("[log]\nlevel = \"debug\"\n{config}"));

@@ -1,4 +1,4 @@
-//! The time of day, which decides nothing: it is shown, and its jumps are told.
+//! The time of day: it is shown, signed URLs are judged by it, and its jumps are told. Nothing else is decided by it.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,13 +1,14 @@
 //! The assembly: from a configuration to running tasks, and back to nothing.
 
 use std::{
-    env, io,
+    io,
     net::SocketAddr,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use rustls::sign::CertifiedKey;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -20,7 +21,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     accept::Acceptor,
     clock::{self, ClockWatch, time_of_day},
-    config::{AdminConfig, Config, IngestConfig, RelayConfig},
+    config::{AdminConfig, Config, IngestConfig, IngestTlsConfig, RelayConfig},
     egress::{Egress, EgressPolicy},
     events::EventBus,
     http::Http,
@@ -30,9 +31,10 @@ use crate::{
     lanes::Lanes,
     logging::LogLevel,
     output::PublishPoints,
-    relay_task::{RelayHandle, RelayTask, Shared, TestHooks},
+    relay_task::{RelayHandle, RelayTask, Shared},
     reload::{self, Asked},
     systemd,
+    test_hooks::TestHooks,
     tls::TlsConfigs,
 };
 
@@ -93,8 +95,8 @@ pub(crate) struct Daemon {
     door: Door,
     admin: Option<Listening>,
     ingest: Option<Listening>,
-    /// The RTMPS listener's certificate, and its end.
-    ingest_tls: Option<(IngestTls, CancellationToken)>,
+    /// With the certificate that it shows.
+    ingest_tls: Option<(Listening, IngestTls)>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     viewers: CancellationToken,
@@ -129,10 +131,12 @@ impl Daemon {
             None => None,
         };
         let (cancel, viewers) = (CancellationToken::new(), CancellationToken::new());
-        let tls_publishers = match config.ingest.as_ref().and_then(|ingest| ingest.tls.as_ref()) {
-            Some(tls) => Some((bind_named("ingest.tls_listen", tls.listen).await?, IngestTls::load(tls)?)),
+        let tls_config = config.ingest.as_ref().and_then(|ingest| ingest.tls.clone());
+        let tls_publishers = match &tls_config {
+            Some(tls) => Some(bind_named("ingest.tls_listen", tls.listen).await?),
             None => None,
         };
+        let certificate = tls_config.as_ref().map(IngestTlsConfig::certificate).transpose()?;
         let tls = TlsConfigs::load();
         let egress = Arc::new(EgressPolicy::of(&config));
         let limits = Arc::new(config.limits.clone());
@@ -152,7 +156,7 @@ impl Daemon {
             points: PublishPoints::default(),
             events: EventBus::default(),
             watch_at: Arc::default(),
-            hooks: TestHooks(env::var(TEST_HOOKS).is_ok_and(|value| value == "1")),
+            hooks: TestHooks::from_env(),
         };
         let http = Http::new(&shared, reloads, viewers.clone());
         let mut daemon = Self {
@@ -171,9 +175,7 @@ impl Daemon {
         };
         let (admin_config, ingest_config) = (daemon.config.admin.clone(), daemon.config.ingest.clone());
         daemon.move_ingest(ingest_config.as_ref(), publishers);
-        if let Some((listener, tls)) = tls_publishers {
-            daemon.listen_with_tls(listener, tls);
-        }
+        daemon.move_tls_ingest(tls_config.as_ref().zip(certificate), tls_publishers);
         daemon.move_admin(admin_config.as_ref(), admin);
         for relay in daemon.config.relays.clone() {
             daemon.start_relay(&relay);
@@ -208,6 +210,15 @@ impl Daemon {
         self.ingest.as_ref().map(|listening| listening.address)
     }
 
+    pub(crate) fn tls_ingest_address(&self) -> Option<SocketAddr> {
+        self.ingest_tls.as_ref().map(|(listening, _)| listening.address)
+    }
+
+    /// Where relays made over an API may go, as `config` has it.
+    pub(crate) fn change_egress(&self, config: &Config) {
+        self.shared.egress.set(config);
+    }
+
     /// The HTTP side as `config` has it. It moves to `listener` if there is one; requests on the old one are answered.
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<TcpListener>) {
         if config.is_none() || listener.is_some() {
@@ -239,9 +250,6 @@ impl Daemon {
         if config.is_none() || listener.is_some() {
             self.ingest.take().inspect(|listening| listening.cancel.cancel());
         }
-        if config.is_none() {
-            self.ingest_tls.take().inspect(|(_, stop)| stop.cancel());
-        }
         let (Some(config), Some(listener)) = (config, listener) else { return };
         let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
         info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMP ingest");
@@ -251,18 +259,29 @@ impl Daemon {
         self.ingest = Some(Listening { address: config.listen, cancel, _socket: acceptor });
     }
 
-    fn listen_with_tls(&mut self, listener: TcpListener, tls: IngestTls) {
-        let (acceptor, stop, door) = (Acceptor::new(listener), self.cancel.child_token(), self.door.clone());
-        let listen = acceptor.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-        info!(listen, "RTMPS ingest");
-        self.ingest_tls = Some((tls.clone(), stop.clone()));
-        let task = move || ingest::listen(acceptor.clone(), Some(tls.clone()), door.clone(), stop.clone());
-        self.tasks.spawn(keep_up("RTMPS ingest", task));
-    }
-
-    /// Reads the certificate of the RTMPS listener again.
-    pub(crate) fn reload_certificate(&self) {
-        self.ingest_tls.iter().for_each(|(tls, _)| tls.reload());
+    /// The RTMPS listener with its certificate; the same as [`Self::move_ingest`].
+    pub(crate) fn move_tls_ingest(
+        &mut self,
+        config: Option<(&IngestTlsConfig, CertifiedKey)>,
+        listener: Option<TcpListener>,
+    ) {
+        if config.is_none() || listener.is_some() {
+            self.ingest_tls.take().inspect(|(listening, _)| listening.cancel.cancel());
+        }
+        let Some((config, certificate)) = config else { return };
+        let Some(listener) = listener else {
+            if let Some((_, tls)) = &self.ingest_tls {
+                tls.set(certificate);
+            }
+            return;
+        };
+        let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
+        info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMPS ingest");
+        let tls = IngestTls::new(certificate);
+        let (door, stop, socket, shown) = (self.door.clone(), cancel.clone(), acceptor.clone(), tls.clone());
+        let listen = move || ingest::listen(socket.clone(), Some(shown.clone()), door.clone(), stop.clone());
+        self.tasks.spawn(keep_up("RTMPS ingest", listen));
+        self.ingest_tls = Some((Listening { address: config.listen, cancel, _socket: acceptor }, tls));
     }
 
     async fn drain(self, signals: &mut Signals) -> Ended {
@@ -323,7 +342,5 @@ impl Signals {
     }
 }
 
-/// Set to 1, it lets tests make tasks panic.
-const TEST_HOOKS: &str = "RELAYD_TEST_HOOKS";
 /// Within the five seconds that a service manager is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);

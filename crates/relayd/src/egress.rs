@@ -10,7 +10,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Component, Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use thiserror::Error;
@@ -78,9 +78,12 @@ pub enum EgressError {
     File(io::ErrorKind),
 }
 
-/// `[network]`, decided. No socket and no clock.
+/// `[network]`, decided. No socket and no clock. A reload changes it for every connection to come.
+#[derive(Debug)]
+pub struct EgressPolicy(RwLock<Arc<Rules>>);
+
 #[derive(Clone, Debug)]
-pub struct EgressPolicy {
+struct Rules {
     allow: Vec<Cidr>,
     vod_dir: Option<PathBuf>,
     loopback_is_denied: bool,
@@ -89,17 +92,47 @@ pub struct EgressPolicy {
 impl EgressPolicy {
     /// The policy of a configuration.
     pub fn of(config: &Config) -> Self {
-        let listens_beyond = config.admin.as_ref().map(|admin| admin.listen.ip().to_canonical());
-        Self::new(&config.network, listens_beyond.is_some_and(|address| !address.is_loopback()))
+        Self(RwLock::new(Arc::new(Rules::of(config))))
     }
 
     /// With `loopback_is_denied` when an API can be used from other machines: what trusts loopback does not trust them.
     pub fn new(network: &NetworkConfig, loopback_is_denied: bool) -> Self {
-        Self { allow: network.allow.clone(), vod_dir: network.vod_dir.clone(), loopback_is_denied }
+        Self(RwLock::new(Arc::new(Rules::new(network, loopback_is_denied))))
+    }
+
+    /// The policy of another configuration holds from now on.
+    pub fn set(&self, config: &Config) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::of(config));
     }
 
     /// Whether an address may be connected to. IPv6 forms that carry an IPv4 address are judged by that one as well.
     pub fn check(&self, address: IpAddr) -> Result<(), EgressError> {
+        self.rules().check(address)
+    }
+
+    /// Where a file really is: below `vod_dir`, with every symbolic link followed. Relative paths begin there.
+    ///
+    /// Waits for the disk.
+    pub fn file(&self, path: &Path) -> Result<PathBuf, EgressError> {
+        self.rules().file(path)
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Rules {
+    fn of(config: &Config) -> Self {
+        let listens_beyond = config.admin.as_ref().map(|admin| admin.listen.ip().to_canonical());
+        Self::new(&config.network, listens_beyond.is_some_and(|address| !address.is_loopback()))
+    }
+
+    fn new(network: &NetworkConfig, loopback_is_denied: bool) -> Self {
+        Self { allow: network.allow.clone(), vod_dir: network.vod_dir.clone(), loopback_is_denied }
+    }
+
+    fn check(&self, address: IpAddr) -> Result<(), EgressError> {
         let address = address.to_canonical();
         self.check_as_written(address, address)?;
         match address {
@@ -108,10 +141,7 @@ impl EgressPolicy {
         }
     }
 
-    /// Where a file really is: below `vod_dir`, with every symbolic link followed. Relative paths begin there.
-    ///
-    /// Waits for the disk.
-    pub fn file(&self, path: &Path) -> Result<PathBuf, EgressError> {
+    fn file(&self, path: &Path) -> Result<PathBuf, EgressError> {
         let folder = self.vod_dir.as_deref().ok_or(EgressError::NoFolder)?;
         let real = folder.canonicalize().map_err(|error| EgressError::File(error.kind()))?;
         // Before the disk is asked: the answer must not tell which files there are elsewhere.

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tokio::time::sleep;
 use tracing::error;
 
-/// Runs a task to its end. One that panics is started again after [`PAUSE`].
+/// Runs a task to its end. One that panics is started again after a second.
 pub(crate) async fn keep_up<F: Future<Output = ()>>(name: &'static str, task: impl FnMut() -> F) {
     start_again(name, PAUSE, task).await;
 }
@@ -19,7 +19,7 @@ async fn start_again<F: Future<Output = ()>>(name: &'static str, pause: Duration
 }
 
 /// How long a task that panicked rests.
-pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -24,5 +24,6 @@ pub mod secret;
 pub mod status;
 pub mod stream;
 pub mod systemd;
+pub mod test_hooks;
 mod throttle;
 pub mod tls;

@@ -23,10 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub use self::{
-    children::TestHooks,
-    handle::{PanicIn, RelayHandle, Request, Switched, Vital},
-};
+pub use self::handle::{PanicIn, RelayHandle, Request, Switched, Vital};
 use self::{
     children::{Child, InputSlot, OutputSlot, Started},
     rest::Rest,
@@ -40,6 +37,7 @@ use crate::{
     input::{self, Command, Reports},
     lanes::{Lane, Lanes, Seat},
     output::{Flushers, OutputState, PublishPoints},
+    test_hooks::TestHooks,
     throttle::Throttle,
     tls::TlsConfigs,
 };

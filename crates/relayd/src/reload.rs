@@ -8,8 +8,9 @@ use tokio::{net::TcpListener, sync::oneshot, task::spawn_blocking};
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, ConfigError, RelayConfig},
+    config::{Config, ConfigError, IngestTlsConfig, RelayConfig},
     daemon::{Daemon, bind},
+    ingest::CertificateError,
 };
 
 /// A wish for a reload over the API, and where the answer goes.
@@ -44,6 +45,9 @@ pub enum ReloadError {
         /// What the system said.
         source: io::Error,
     },
+    /// The RTMPS listener's certificate cannot be used.
+    #[error("ingest.tls_cert: {0}")]
+    Certificate(#[from] CertificateError),
     /// A bug in relayd.
     #[error("the reload panicked; the log says where")]
     Panicked,
@@ -76,8 +80,11 @@ impl Daemon {
         let mut new = load.await.map_err(|_| ReloadError::Panicked)??;
         // What can fail comes first: beyond here nothing is refused any more.
         let admin = new_listener("admin.listen", self.admin_address(), new.admin.as_ref().map(|it| it.listen)).await?;
-        let ingest =
-            new_listener("ingest.listen", self.ingest_address(), new.ingest.as_ref().map(|it| it.listen)).await?;
+        let (ingest_config, tls_config) = (new.ingest.as_ref(), new.ingest.as_ref().and_then(|it| it.tls.as_ref()));
+        let ingest = new_listener("ingest.listen", self.ingest_address(), ingest_config.map(|it| it.listen)).await?;
+        let tls_ingest =
+            new_listener("ingest.tls_listen", self.tls_ingest_address(), tls_config.map(|it| it.listen)).await?;
+        let certificate = tls_config.map(IngestTlsConfig::certificate).transpose()?;
 
         let changes = self.config.changes(&new);
         let mut reloaded = Reloaded { changes: changes.live, needs_restart: changes.needs_restart };
@@ -88,26 +95,17 @@ impl Daemon {
                 .extend(level.map(|change| format!("{change} (overridden by RUST_LOG or --log-level)")));
             new.log.level.clone_from(&self.config.log.level);
         }
+        // What needs a restart goes on as it was, and is told again by the next reload.
         new.log.format = self.config.log.format;
-        new.network = self.config.network.clone();
-        new.limits = self.config.limits.clone();
-        self.keep_tls(&mut new, &mut reloaded);
+        new.limits.clone_from(&self.config.limits);
+        self.change_egress(&new);
         self.move_admin(new.admin.as_ref(), admin);
         self.move_ingest(new.ingest.as_ref(), ingest);
-        self.reload_certificate();
+        let tls_config = new.ingest.as_ref().and_then(|it| it.tls.as_ref());
+        self.move_tls_ingest(tls_config.zip(certificate), tls_ingest);
         self.change_relays(&new.relays).await;
         self.config = new;
         Ok(reloaded)
-    }
-
-    /// The RTMPS listener is opened at the start only; it ends with `[ingest]`.
-    fn keep_tls(&self, new: &mut Config, reloaded: &mut Reloaded) {
-        let in_force = self.config.ingest.as_ref().and_then(|ingest| ingest.tls.clone());
-        let Some(ingest) = &mut new.ingest else { return };
-        if self.config.ingest.is_none() && ingest.tls.is_some() {
-            reloaded.needs_restart.push("ingest: tls_listen".to_owned());
-        }
-        ingest.tls = in_force;
     }
 
     /// Relays are known by their names.

@@ -13,7 +13,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use crate::config::{CaFile, OutputTls};
+use crate::config::{OutputTls, PemFile};
 
 /// Client configurations, made once per set of roots: sessions and buffers are shared by all that trust the same.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl TlsConfigs {
         Arc::clone(made)
     }
 
-    fn roots_with(&self, ca: Option<&CaFile>) -> RootCertStore {
+    fn roots_with(&self, ca: Option<&PemFile>) -> RootCertStore {
         let mut roots = RootCertStore::clone(&self.roots);
         if let Some(ca) = ca {
             // The configuration has seen that all of them can be read.

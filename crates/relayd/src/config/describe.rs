@@ -9,8 +9,8 @@ use rtmp::ingest::IngestLimits;
 
 use super::units::Size;
 use super::{
-    Config, InputConfig, InputSource, LimitsConfig, LogFormat, Loops, OnDuplicate, OutputConfig, RelayConfig, Secret,
-    VodItem,
+    Config, InputConfig, InputSource, LimitsConfig, LogFormat, Loops, OnDuplicate, OutputConfig, PemFile, RelayConfig,
+    Secret, VodItem,
 };
 
 impl Config {
@@ -82,8 +82,8 @@ impl Config {
             table.fact("listen", ingest.listen);
             let tls = ingest.tls.as_ref();
             table.fact("tls_listen", tls.map_or_else(|| "none".to_owned(), |tls| tls.listen.to_string()));
-            table.fact("tls_cert", tls.map_or_else(|| "none".to_owned(), |tls| tls.cert.display().to_string()));
-            table.fact("tls_key", tls.map_or_else(|| "none".to_owned(), |tls| tls.key.display().to_string()));
+            table.file("tls_cert", tls.map(|tls| &tls.cert));
+            table.file("tls_key", tls.map(|tls| &tls.key));
             tables.push(table);
         }
         let mut table = Table::new("network");
@@ -154,6 +154,11 @@ impl Table {
         self.facts.push(Fact { key, shown: shown.to_string(), exact: exact.as_ref().to_vec() });
     }
 
+    fn file(&mut self, key: &'static str, file: Option<&PemFile>) {
+        let path = file.map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
+        self.hidden(key, path, file.map_or(&[][..], |file| &file.pem));
+    }
+
     fn duration(&mut self, key: &'static str, value: Duration) {
         self.fact(key, humantime::format_duration(value));
     }
@@ -179,9 +184,9 @@ impl Table {
                 Some(_) => continue,
                 None => format!("{}: {key}: {shown}", self.name),
             };
-            let whole = self.name.whole.as_str();
-            let needs_restart = self.name.part.is_none()
-                && (NEED_RESTART.contains(&(whole, key)) || TABLES_NEED_RESTART.contains(&whole));
+            let is_this =
+                |(whole, fixed): &(&str, &str)| self.name.whole == *whole && (fixed == key || fixed.is_empty());
+            let needs_restart = self.name.part.is_none() && NEED_RESTART.iter().any(is_this);
             if needs_restart { &mut changes.needs_restart } else { &mut changes.live }.push(line);
         }
     }
@@ -397,9 +402,7 @@ fn output_table(relay: &str, output: &OutputConfig) -> Table {
     table.duration("connect_timeout", output.connect_timeout);
     table.duration("write_timeout", output.write_timeout);
     table.retry(&output.retry);
-    let ca = output.tls.ca.as_ref();
-    let path = ca.map_or_else(|| "none".to_owned(), |ca| ca.path.display().to_string());
-    table.hidden("ca_file", path, ca.map_or(&[][..], |ca| &ca.pem));
+    table.file("ca_file", output.tls.ca.as_ref());
     table.fact("insecure_tls", output.tls.insecure);
     table.fact("bind", output.bind.map_or_else(|| "any".to_owned(), |address| address.to_string()));
     table
@@ -416,8 +419,5 @@ fn rate(rate: Rate) -> String {
 
 /// Facts that `--check` shows and that other tables tell of.
 const LISTS: [&str; 2] = ["inputs", "outputs"];
-/// What is set up once, when the process starts.
-const NEED_RESTART: [(&str, &str); 4] =
-    [("log", "format"), ("ingest", "tls_listen"), ("ingest", "tls_cert"), ("ingest", "tls_key")];
-/// The tables that are read at the start only.
-const TABLES_NEED_RESTART: [&str; 2] = ["network", "limits"];
+/// What is set up once, when the process starts: a key, or (`""`) a whole table.
+const NEED_RESTART: [(&str, &str); 2] = [("log", "format"), ("limits", "")];

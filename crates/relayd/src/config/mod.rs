@@ -18,6 +18,7 @@ pub use self::describe::Changes;
 pub use self::error::{ConfigError, Problem};
 pub use self::limits::LimitsConfig;
 use crate::egress::Cidr;
+use crate::ingest::{CertificateError, certified_key};
 pub use crate::secret::{MediaUrl, Secret};
 
 /// Everything that one configuration file says, with defaults filled in. Its Debug output is masked.
@@ -99,9 +100,16 @@ pub struct IngestTlsConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Certificates, the listener's own first.
-    pub cert: PathBuf,
-    /// The private key that belongs to it; did so when the configuration was read.
-    pub key: PathBuf,
+    pub cert: PemFile,
+    /// The private key that belongs to it.
+    pub key: PemFile,
+}
+
+impl IngestTlsConfig {
+    /// The certificate with its key.
+    pub fn certificate(&self) -> Result<rustls::sign::CertifiedKey, CertificateError> {
+        certified_key(&self.cert.pem, &self.key.pem)
+    }
 }
 
 /// `[network]`: the egress policy for what is made over an API.
@@ -295,22 +303,23 @@ impl OutputConfig {
 /// How the server of an `rtmps://` output is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OutputTls {
-    /// Certificates trusted besides the system's.
-    pub ca: Option<CaFile>,
+    /// Certificates trusted besides the system's; at least one.
+    pub ca: Option<PemFile>,
     /// Any certificate passes.
     pub insecure: bool,
 }
 
-/// `ca_file`, as it was when the configuration was read: other content is another configuration.
+/// A file of certificates or keys, as it was when the configuration was read: other content is another configuration.
+/// Prints as its path.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct CaFile {
+pub struct PemFile {
     /// Its path.
     pub path: PathBuf,
-    /// PEM; at least one certificate.
+    /// Its content.
     pub pem: Vec<u8>,
 }
 
-impl fmt::Debug for CaFile {
+impl fmt::Debug for PemFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.fmt(f)
     }

@@ -139,7 +139,7 @@ fn inputs_are_typed() {
 fn the_ingest_may_be_strict() {
     let config = load("fixtures/config/good/ingest.toml");
     let tls = config.ingest.as_ref().unwrap().tls.as_ref().unwrap();
-    assert_eq!(tls.cert, repository("fixtures/config/good/../../tls/one.pem"));
+    assert_eq!(tls.cert.path, repository("fixtures/config/good/../../tls/one.pem"));
     let limits = &config.limits;
     assert_eq!(
         (limits.handshake_timeout, limits.publish_timeout),
@@ -400,7 +400,7 @@ fn no_change_goes_unsaid() {
         assert_eq!(old.changes(&new).live.len(), 1, "{from} -> {to}: {:?}", old.changes(&new));
     }
     let mut other = old.clone();
-    let with = |pem: &[u8]| Some(CaFile { path: "ca.pem".into(), pem: pem.to_vec() });
+    let with = |pem: &[u8]| Some(PemFile { path: "ca.pem".into(), pem: pem.to_vec() });
     let (mut one, mut two) = (old.clone(), old);
     one.relays[0].outputs[0].tls.ca = with(b"one");
     two.relays[0].outputs[0].tls.ca = with(b"two");

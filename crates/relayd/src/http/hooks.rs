@@ -18,6 +18,7 @@ enum Panic {
     Relay {},
     Input { name: String },
     Output { id: String },
+    Flusher { id: String },
 }
 
 /// `POST …/panic`: a task panics. Answers 202 as soon as it has been told.
@@ -27,6 +28,7 @@ pub(super) async fn panic(State(http): State<Http>, Path(name): Path<String>, bo
         Ok(Panic::Relay {}) => PanicIn::Relay,
         Ok(Panic::Input { name }) => PanicIn::Input(name),
         Ok(Panic::Output { id }) => PanicIn::Output(id),
+        Ok(Panic::Flusher { id }) => PanicIn::Flusher(id),
         Err(_) => {
             let problem =
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is to be {\"task\": \"relay\"}, or …");

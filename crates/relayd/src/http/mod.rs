@@ -43,9 +43,10 @@ use crate::{
     config::{AdminConfig, LimitsConfig},
     events::EventBus,
     ingest::Census,
-    relay_task::{RelayHandle, Shared, TestHooks},
+    relay_task::{RelayHandle, Shared},
     reload::Asked,
     status::RelayStatus,
+    test_hooks::TestHooks,
 };
 
 /// What requests are answered from.
@@ -122,7 +123,7 @@ impl Http {
             .route("/api/v1/reload", post(reload::reload))
             .route("/metrics", get(metrics::metrics))
             .route("/live/{file}", get(live::live));
-        if self.hooks.0 {
+        if self.hooks.are_on() {
             router = router
                 .route("/api/v1/relays/{relay}/panic", post(hooks::panic))
                 .route("/api/v1/relays/{relay}/wedge", post(hooks::wedge));

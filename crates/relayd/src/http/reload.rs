@@ -22,7 +22,7 @@ pub(super) async fn reload(State(http): State<Http>) -> Response {
         Ok(reloaded) => Json(reloaded).into_response(),
         Err(error) => {
             let status = match error {
-                ReloadError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                ReloadError::Config(_) | ReloadError::Certificate(_) => StatusCode::UNPROCESSABLE_ENTITY,
                 ReloadError::Listen { .. } => StatusCode::CONFLICT,
                 ReloadError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             };

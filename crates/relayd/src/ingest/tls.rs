@@ -1,8 +1,7 @@
-//! TLS for the RTMPS listener: one certificate, which can be read again while connections come.
+//! TLS for the RTMPS listener: one certificate, which can be another from one connection to the next.
 
 use std::{
-    fmt, fs, io,
-    path::PathBuf,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -18,22 +17,18 @@ use rustls::{
 };
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
-use tracing::{error, info};
-
-use crate::config::IngestTlsConfig;
 
 /// The RTMPS listener's side of TLS: 1.2 and 1.3, and no memory of earlier sessions, which publishers have no use for.
 #[derive(Clone)]
 pub struct IngestTls {
-    files: Arc<IngestTlsConfig>,
     current: Arc<Current>,
     config: Arc<ServerConfig>,
 }
 
 impl IngestTls {
-    /// Reads the certificate and its key.
-    pub fn load(files: &IngestTlsConfig) -> Result<Self, CertificateError> {
-        let current = Arc::new(Current(RwLock::new(Arc::new(read(files)?))));
+    /// With a certificate and its key.
+    pub fn new(certificate: CertifiedKey) -> Self {
+        let current = Arc::new(Current(RwLock::new(Arc::new(certificate))));
         let provider = Arc::new(ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -42,19 +37,12 @@ impl IngestTls {
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { files: Arc::new(files.clone()), current, config: Arc::new(config) })
+        Self { current, config: Arc::new(config) }
     }
 
-    /// Reads the files again: connections from now on get the new certificate. When it cannot be used, the old one
-    /// stays. Either is logged.
-    pub fn reload(&self) {
-        match read(&self.files) {
-            Ok(new) => {
-                *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-                info!(cert = %self.files.cert.display(), "RTMPS ingest: the certificate was read again");
-            }
-            Err(error) => error!(%error, "RTMPS ingest: the certificate stays as it was"),
-        }
+    /// Connections from now on get this certificate.
+    pub fn set(&self, certificate: CertifiedKey) {
+        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
@@ -64,7 +52,7 @@ impl IngestTls {
 
 impl fmt::Debug for IngestTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IngestTls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("IngestTls").finish_non_exhaustive()
     }
 }
 
@@ -72,14 +60,6 @@ impl fmt::Debug for IngestTls {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// No certificate in PEM, or a damaged one.
     #[error("the certificate file holds no certificates; allowed: a PEM file, the server's own certificate first")]
     NoCertificates,
@@ -107,11 +87,6 @@ pub fn certified_key(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, Certificat
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::Mismatch,
         other => CertificateError::Unusable(other),
     })
-}
-
-fn read(files: &IngestTlsConfig) -> Result<CertifiedKey, CertificateError> {
-    let read = |path: &PathBuf| fs::read(path).map_err(|source| CertificateError::Read { path: path.clone(), source });
-    certified_key(&read(&files.cert)?, &read(&files.key)?)
 }
 
 /// The certificate in force.

@@ -19,7 +19,7 @@ use super::{
     session::End,
     wire::{Moved, Wire},
 };
-use crate::fanout::Fanout;
+use crate::{fanout::Fanout, test_hooks::Hook};
 
 /// An accepted session.
 ///
@@ -36,6 +36,7 @@ pub(super) struct Live {
     fanout: Arc<Fanout>,
     meter: Arc<OutputMeter>,
     write_timeout: Duration,
+    hook: Hook,
     alarm: Alarm,
     /// The state last shown.
     shown: OutputState,
@@ -65,12 +66,13 @@ pub(super) struct Parts {
     pub(super) fanout: Arc<Fanout>,
     pub(super) meter: Arc<OutputMeter>,
     pub(super) write_timeout: Duration,
+    pub(super) hook: Hook,
 }
 
 impl Live {
     /// A session that has sent no media.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { cursor, wire, stream_id, programme, fanout, meter, write_timeout } = parts;
+        let Parts { cursor, wire, stream_id, programme, fanout, meter, write_timeout, hook } = parts;
         meter.enter(OutputState::WaitingKeyframe);
         Self {
             cursor,
@@ -82,6 +84,7 @@ impl Live {
             fanout,
             meter,
             write_timeout,
+            hook,
             alarm: Alarm::default(),
             shown: OutputState::WaitingKeyframe,
             went_live: false,
@@ -103,6 +106,7 @@ impl Live {
 
     /// The log has grown, or the flush interval is over: writes what is new, `stretch` as it is if that is all.
     pub(super) fn flush(&mut self, stretch: Option<&Stretch>, programme: u64, now: Instant) {
+        self.hook.at_write();
         if self.ended.is_some() {
             return;
         }

@@ -32,6 +32,7 @@ use crate::{
     egress::Egress,
     fanout::{Fanout, Head},
     lanes::Lane,
+    test_hooks::Hook,
 };
 
 /// What an output's task is made of.
@@ -54,6 +55,8 @@ pub struct Output {
     pub egress: Egress,
     /// Where outputs publish now.
     pub points: PublishPoints,
+    /// Lets tests make it panic.
+    pub hook: Hook,
     /// Ends it in good order.
     pub cancel: CancellationToken,
 }

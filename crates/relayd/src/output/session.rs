@@ -61,6 +61,7 @@ pub(super) async fn run(
         fanout: Arc::clone(&output.fanout),
         meter: Arc::clone(&output.meter),
         write_timeout: config.write_timeout,
+        hook: output.hook.clone(),
     });
     let mut place = Place { seat: Seat::new(Mutex::new(Some(live))), cursor };
     let flush = config.policy.flush;

@@ -7,7 +7,7 @@ use std::{
 
 use relay::{Reason, Report};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::{Id, JoinError},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::{
     events::Ledger,
     input::{self, Command, InputMeter},
     output::{Output, OutputMeter, OutputState},
+    test_hooks::Hook,
 };
 
 /// Counts tasks, so that each has a number of its own: its input's or output's place in the lists may change.
@@ -51,7 +52,7 @@ struct InputTask {
     number: u64,
     /// The task ends when this is dropped.
     commands: mpsc::Sender<Command>,
-    panic: Hook,
+    hook: Hook,
 }
 
 impl InputSlot {
@@ -70,8 +71,9 @@ impl InputSlot {
         self.task.as_ref().is_none_or(|task| task.commands.try_send(command).is_ok())
     }
 
-    pub(super) fn panic(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.panic.fire())
+    /// The way to make its task panic.
+    pub(super) fn hook(&self) -> Option<&Hook> {
+        self.task.as_ref().map(|task| &task.hook)
     }
 }
 
@@ -87,7 +89,7 @@ struct OutputTask {
     config: OutputConfig,
     /// Ends it in good order.
     cancel: CancellationToken,
-    panic: Hook,
+    hook: Hook,
 }
 
 impl OutputSlot {
@@ -125,8 +127,9 @@ impl OutputSlot {
         self.meter.enter(state);
     }
 
-    pub(super) fn panic(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| task.panic.fire())
+    /// The way to make its task panic.
+    pub(super) fn hook(&self) -> Option<&Hook> {
+        self.task.as_ref().map(|task| &task.hook)
     }
 }
 
@@ -136,16 +139,16 @@ impl RelayTask {
         let config = self.config.inputs[input].clone();
         let span = info_span!("input", input = config.name);
         let (commands, receiver) = mpsc::channel(8);
-        let (number, panic) = (self.started.next(), self.shared.hooks.hook());
+        let (number, hook) = (self.started.next(), self.shared.hooks.hook());
         let meter = Arc::clone(&self.inputs[input].meter);
         let egress = Egress::of(self.config.origin, &self.shared.egress);
         let shared = input::Shared { egress, ..self.shared.inputs.clone() };
         let task = Box::pin(input::run(number, config, shared, running.reports.clone(), receiver, meter));
-        let task = panic.clone().guard(after(pause, task));
+        let task = hook.clone().guard(after(pause, task));
         let lane = self.seat.lane().handle();
         let id = running.tasks.spawn_on(task.instrument(span), lane).id();
         running.children.insert(id, Child::Input(number));
-        self.inputs[input].task = Some(InputTask { number, commands, panic });
+        self.inputs[input].task = Some(InputTask { number, commands, hook });
     }
 
     pub(super) fn start_output(&mut self, output: usize, pause: Duration) {
@@ -161,7 +164,7 @@ impl RelayTask {
         }
         let span = info_span!("output", output = config.id);
         let cancel = running.outputs.child_token();
-        let (number, panic) = (self.started.next(), self.shared.hooks.hook());
+        let (number, hook) = (self.started.next(), self.shared.hooks.hook());
         let (home, seat) = (self.seat.lane(), self.shared.lanes.for_output(self.seat.lane()));
         let (lane, fanout) = (seat.lane().clone(), Arc::clone(&self.fanout));
         let head = if lane.index() == home.index() { fanout.subscribe() } else { fanout.subscribe_on(&lane) };
@@ -175,17 +178,18 @@ impl RelayTask {
             tls: self.shared.tls.for_output(&config.tls),
             egress: Egress::of(config.origin, &self.shared.egress),
             points: self.shared.points.clone(),
+            hook: hook.clone(),
             cancel: cancel.clone(),
         };
         // Boxed: every layer around a future would hold room for it twice.
         let run = Box::pin(task.run());
-        let task = panic.clone().guard(Box::pin(async move {
+        let task = hook.clone().guard(Box::pin(async move {
             after(pause, run).await;
             drop(seat);
         }));
         let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(number));
-        slot.task = Some(OutputTask { number, config, cancel, panic });
+        slot.task = Some(OutputTask { number, config, cancel, hook });
     }
 
     /// A task that panicked is started again: one output's bug is nobody else's trouble.
@@ -222,37 +226,6 @@ impl RelayTask {
         let state = if config.enabled { OutputState::Idle } else { OutputState::Disabled };
         self.outputs[output].ended(state);
         self.start_output(output, if panicked { RESTART_PAUSE } else { Duration::ZERO });
-    }
-}
-
-/// Whether tasks can be told to panic: for tests of what becomes of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TestHooks(pub bool);
-
-impl TestHooks {
-    fn hook(self) -> Hook {
-        Hook(self.0.then(Arc::default))
-    }
-}
-
-/// The way to tell one task to panic; there is none unless test hooks are on.
-#[derive(Clone)]
-struct Hook(Option<Arc<Notify>>);
-
-impl Hook {
-    fn fire(&self) -> bool {
-        self.0.as_ref().is_some_and(|notify| {
-            notify.notify_one();
-            true
-        })
-    }
-
-    async fn guard(self, task: impl Future<Output = ()>) {
-        let Some(notify) = self.0 else { return task.await };
-        tokio::select! {
-            () = notify.notified() => panic!("the test hook"),
-            () = task => {}
-        }
     }
 }
 

@@ -57,6 +57,8 @@ pub enum PanicIn {
     Input(String),
     /// That of the output of this id.
     Output(String),
+    /// Whoever writes for the session of the output of this id, and for others.
+    Flusher(String),
 }
 
 /// The way to a relay's task.

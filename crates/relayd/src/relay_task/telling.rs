@@ -11,6 +11,7 @@ use crate::{
     config::InputSource,
     events::Happened,
     status::{InputStatus, RelayStatus},
+    test_hooks::Hook,
 };
 
 impl RelayTask {
@@ -32,16 +33,19 @@ impl RelayTask {
     }
 
     fn panic(&self, task: &PanicIn, reply: oneshot::Sender<bool>) {
+        let (inputs, outputs) = (&self.config.inputs, &self.config.outputs);
+        let of_output = |id: &String| {
+            let output = outputs.iter().position(|config| config.id == *id)?;
+            self.outputs[output].hook()
+        };
         let hit = match task {
-            PanicIn::Relay => self.shared.hooks.0,
+            PanicIn::Relay => self.shared.hooks.are_on(),
             PanicIn::Input(name) => {
-                let mut slots = self.config.inputs.iter().zip(&self.inputs);
-                slots.find(|(config, _)| config.name == *name).is_some_and(|(_, slot)| slot.panic())
+                let input = inputs.iter().position(|config| config.name == *name);
+                input.and_then(|input| self.inputs[input].hook()).is_some_and(Hook::panic_in_task)
             }
-            PanicIn::Output(id) => {
-                let mut slots = self.config.outputs.iter().zip(&self.outputs);
-                slots.find(|(config, _)| config.id == *id).is_some_and(|(_, slot)| slot.panic())
-            }
+            PanicIn::Output(id) => of_output(id).is_some_and(Hook::panic_in_task),
+            PanicIn::Flusher(id) => of_output(id).is_some_and(Hook::panic_in_write),
         };
         let _ = reply.send(hit);
         assert!(!(hit && *task == PanicIn::Relay), "the test hook");

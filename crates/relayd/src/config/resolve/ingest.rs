@@ -11,7 +11,9 @@ use super::Resolver;
 use super::checks::{HOUR, NOW, TICK};
 use crate::config::raw::{RawAuth, RawIngest, RawInput};
 use crate::config::source::variable;
-use crate::config::{AdminConfig, INGEST_LISTEN, IngestConfig, IngestTlsConfig, OnDuplicate, PushConfig, Secret};
+use crate::config::{
+    AdminConfig, INGEST_LISTEN, IngestConfig, IngestTlsConfig, OnDuplicate, PemFile, PushConfig, Secret,
+};
 use crate::ingest::{CertificateError, certified_key};
 
 impl Resolver<'_> {
@@ -33,9 +35,7 @@ impl Resolver<'_> {
                 } else if admin.is_some_and(|admin| is_same_port(admin.listen, address)) {
                     self.fail(at.span(), "the address of admin.listen; allowed: another address or port");
                 }
-                self.check_certificate(&cert, &key);
-                let path = |file: Spanned<String>| self.folder.join(file.into_inner());
-                Some(IngestTlsConfig { listen: address, cert: path(cert), key: path(key) })
+                self.certificate(&cert, &key).map(|(cert, key)| IngestTlsConfig { listen: address, cert, key })
             }
             (at, cert, key) => {
                 let spans = [at.map(|at| at.span()), cert.map(|cert| cert.span()), key.map(|key| key.span())];
@@ -52,14 +52,16 @@ impl Resolver<'_> {
         IngestConfig { listen, tls }
     }
 
-    /// Read once more when the listener starts; by then it is known to be sound.
-    fn check_certificate(&mut self, cert: &Spanned<String>, key: &Spanned<String>) {
+    fn certificate(&mut self, cert: &Spanned<String>, key: &Spanned<String>) -> Option<(PemFile, PemFile)> {
         let (pem, key_pem) = (self.read_file(cert, MAX_PEM), self.read_file(key, MAX_PEM));
-        let (Some(pem), Some(key_pem)) = (pem, key_pem) else { return };
+        let (pem, key_pem) = (pem?, key_pem?);
         if let Err(error) = certified_key(&pem, &key_pem) {
             let is_key = matches!(error, CertificateError::NoKey | CertificateError::Mismatch);
             self.fail(if is_key { key.span() } else { cert.span() }, error.to_string());
+            return None;
         }
+        let file = |name: &Spanned<String>, pem| PemFile { path: self.folder.join(name.get_ref()), pem };
+        Some((file(cert, pem), file(key, key_pem)))
     }
 
     pub(super) fn push(&mut self, raw: RawInput, table: &Range<usize>) -> Option<PushConfig> {

@@ -15,7 +15,7 @@ use super::checks::{HOUR, MS, TICK, take};
 use crate::config::raw::RawOutput;
 use crate::config::source::variable;
 use crate::config::units::{Size, Text};
-use crate::config::{CONNECT_TIMEOUT, CaFile, Origin, OutputConfig, OutputTls};
+use crate::config::{CONNECT_TIMEOUT, Origin, OutputConfig, OutputTls, PemFile};
 
 impl Resolver<'_> {
     /// `None` when it has a problem that leaves it without a target.
@@ -136,14 +136,14 @@ impl Resolver<'_> {
         flush
     }
 
-    fn certificates(&mut self, file: &Spanned<String>) -> Option<CaFile> {
+    fn certificates(&mut self, file: &Spanned<String>) -> Option<PemFile> {
         let pem = self.read_file(file, MAX_CA_FILE)?;
         let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
         if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
             self.fail(file.span(), "the file holds no certificates; allowed: a PEM file");
             return None;
         }
-        Some(CaFile { path: self.folder.join(file.get_ref()), pem })
+        Some(PemFile { path: self.folder.join(file.get_ref()), pem })
     }
 }
 
