@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use burst::Burst;
 use rustls::sign::CertifiedKey;
 use tokio::{
     net::TcpListener,
@@ -184,7 +185,8 @@ impl Daemon {
         daemon.tasks.spawn(systemd::feed_watchdog(daemon.http.relays_now(), daemon.cancel.clone()));
         daemon.http.set_ready(true);
         let (path, relays) = (daemon.config.path.display(), daemon.relays.len());
-        info!(version = env!("CARGO_PKG_VERSION"), config = %path, relays, "ready");
+        let io_uring = Burst::new(1).is_shared();
+        info!(version = env!("CARGO_PKG_VERSION"), config = %path, relays, io_uring, "ready");
         systemd::ready();
         Ok(daemon)
     }

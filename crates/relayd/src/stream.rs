@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -35,6 +36,14 @@ impl Stream {
             }
         })
         .await;
+    }
+
+    /// The socket, if what is written to the stream is just what the socket takes.
+    pub(crate) fn plain(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(tcp) => Some(tcp.as_fd()),
+            Self::Tls(_) => None,
+        }
     }
 
     /// TLS records wait to be sent. A plain stream holds nothing.

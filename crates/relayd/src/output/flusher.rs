@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use burst::Burst;
 use relay::{Flush, Stretch};
 use tokio::{
     sync::watch,
@@ -71,6 +72,7 @@ impl Flusher {
         // Not marked as seen: what came since the sessions looked is to be written.
         let mut from = head.borrow().end;
         let mut last = Instant::now();
+        let mut burst = Burst::new(AT_ONCE as u16);
         while self.prune() {
             match flush {
                 Flush::Frame => {
@@ -96,22 +98,28 @@ impl Flusher {
                 stretch
             };
             let mut done = 0;
-            while self.write(&mut done, stretch.as_ref(), programme) {
+            while self.write(&mut done, stretch.as_ref(), programme, &mut burst) {
                 yield_now().await;
             }
         }
     }
 
     /// Writes for the next few sessions. True if there are more.
-    fn write(&self, done: &mut usize, stretch: Option<&Stretch>, programme: u64) -> bool {
+    fn write(&self, done: &mut usize, stretch: Option<&Stretch>, programme: u64, burst: &mut Burst) -> bool {
         let sessions = self.sessions();
         let now = Instant::now();
+        let mut in_step = Vec::with_capacity(AT_ONCE);
         for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
-            if let Some(live) = seat.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                // A bug met by one session is not to be felt by the others.
-                if catch_unwind(AssertUnwindSafe(|| live.flush(stretch, programme, now))).is_err() {
-                    live.panicked();
-                }
+            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
+            if guarded(&mut seat, |live| live.flush(stretch, programme, now)) == Some(true) {
+                in_step.push(seat);
+            }
+        }
+        if let Some(stretch) = stretch {
+            let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
+            let written = burst.send(&sockets, stretch.run().slices());
+            for (seat, written) in in_step.iter_mut().zip(written) {
+                guarded(seat, |live| live.wrote(stretch, written, now));
             }
         }
         *done += AT_ONCE;
@@ -129,6 +137,16 @@ impl Flusher {
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Works for the session in this seat, if it is not over. A bug met by one is not to be felt by the others.
+fn guarded<T>(seat: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
+    let live = seat.as_mut()?;
+    let worked = catch_unwind(AssertUnwindSafe(|| work(live)));
+    if worked.is_err() {
+        live.panicked();
+    }
+    worked.ok()
 }
 
 /// Waits until an interval is over. One that is nearly over ends with a video frame: otherwise frames that come in step

@@ -2,6 +2,8 @@
 
 use std::{
     collections::VecDeque,
+    io,
+    os::fd::BorrowedFd,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -104,14 +106,16 @@ impl Live {
         self.wire
     }
 
-    /// The log has grown, or the flush interval is over: writes what is new, `stretch` as it is if that is all.
-    pub(super) fn flush(&mut self, stretch: Option<&Stretch>, programme: u64, now: Instant) {
+    /// The log has grown, or the flush interval is over: writes what is new. True if that is just `stretch`, and the
+    /// caller is to write it for this session and others at once ([`socket`](Self::socket), [`wrote`](Self::wrote)).
+    pub(super) fn flush(&mut self, stretch: Option<&Stretch>, programme: u64, now: Instant) -> bool {
         self.hook.at_write();
         if self.ended.is_some() {
-            return;
+            return false;
         }
         if programme > self.programme {
-            return self.end(Ok(End::ProgrammeEnded));
+            self.end(Ok(End::ProgrammeEnded));
+            return false;
         }
         if !self.wire.is_idle() {
             // The socket is full; its task goes on when there is room, with this too. Meanwhile the lag is judged.
@@ -119,16 +123,13 @@ impl Live {
             if self.cursor.is_lost(&self.fanout.log(), now) {
                 self.end(Err(OutputError::Lagged));
             }
-            return;
+            return false;
         }
         match stretch.filter(|stretch| self.step(stretch, now)) {
+            Some(_) if self.wire.socket().is_some() => return true,
             Some(stretch) => {
                 self.wire.write_run(stretch.run(), now);
-                self.meter.tags.fetch_add(stretch.tags(), Relaxed);
-                if !self.wire.is_idle() {
-                    self.meter.oldest_unsent(Some(stretch.oldest()));
-                }
-                self.note_written();
+                self.stepped(stretch);
             }
             None => {
                 let _entered = self.span.clone().entered();
@@ -136,6 +137,31 @@ impl Live {
                 self.pump(now);
             }
         }
+        self.wake_if_needed();
+        false
+    }
+
+    /// What takes the bytes of a stretch.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.wire.socket()
+    }
+
+    /// So much of `stretch` has been written to the socket.
+    pub(super) fn wrote(&mut self, stretch: &Stretch, written: io::Result<usize>, now: Instant) {
+        self.wire.wrote_run(stretch.run(), written, now);
+        self.stepped(stretch);
+        self.wake_if_needed();
+    }
+
+    fn stepped(&mut self, stretch: &Stretch) {
+        self.meter.tags.fetch_add(stretch.tags(), Relaxed);
+        if !self.wire.is_idle() {
+            self.meter.oldest_unsent(Some(stretch.oldest()));
+        }
+        self.note_written();
+    }
+
+    fn wake_if_needed(&self) {
         if !self.wire.is_idle() || self.went_live {
             self.wake();
         }

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io::{self, IoSlice},
+    os::fd::BorrowedFd,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
@@ -120,23 +121,40 @@ impl Wire {
         }
     }
 
-    /// Writes a run whose bytes many sessions share, as [`Self::write_now`] does. Nothing may be queued. Only what the
-    /// socket does not take is queued: a session that keeps up touches no reference count.
+    /// The socket, if a run may be written to it beside this connection ([`Self::wrote_run`]). Nothing may be queued.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.stream.plain()
+    }
+
+    /// Writes a run whose bytes many sessions share, as [`Self::write_now`] does. Nothing may be queued.
     pub(super) fn write_run(&mut self, run: &Run, now: Instant) {
-        self.progress = now;
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = run.slices().len().min(MAX_SLICES);
         for (slice, bytes) in slices.iter_mut().zip(run.slices()) {
             *slice = IoSlice::new(bytes);
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let mut written = match Pin::new(&mut self.stream).poll_write_vectored(&mut cx, &slices[..count]) {
-            Poll::Ready(Ok(0)) => return self.failed_with(run, io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(error)) => return self.failed_with(run, error),
-            Poll::Pending => 0,
+        let written = match Pin::new(&mut self.stream).poll_write_vectored(&mut cx, &slices[..count]) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        self.wrote_run(run, written, now);
+    }
+
+    /// So much of a run has been written. Only what the socket did not take is queued: a session that keeps up touches
+    /// no reference count.
+    pub(super) fn wrote_run(&mut self, run: &Run, written: io::Result<usize>, now: Instant) {
+        self.progress = now;
+        let mut written = match written {
+            Ok(0) => return self.failed_with(run, io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return self.failed_with(run, error),
         };
         self.written += written as u64;
+        if written == run.bytes_len() {
+            return;
+        }
         for bytes in run.slices() {
             let skipped = bytes.len().min(written);
             written -= skipped;
