@@ -42,11 +42,11 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Limit> {
         let block = AddressBlock::of(address);
         let mut taken = self.lock();
-        if taken.by_address.get(&block).is_some_and(|&connections| connections >= self.per_address) {
-            return Err(Limit::PerAddress);
-        }
         if taken.connections >= self.connections {
             return Err(Limit::Connections);
+        }
+        if taken.by_address.get(&block).is_some_and(|&connections| connections >= self.per_address) {
+            return Err(Limit::PerAddress);
         }
         taken.connections += 1;
         *taken.by_address.entry(block).or_default() += 1;
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn one_address_leaves_room_for_the_others() {
-        let places = places(4, 2);
+        let places = places(5, 2);
         let take = |address: &str| places.take(address.parse().unwrap());
         let first = take("10.0.0.1").unwrap();
         let second = take("::ffff:10.0.0.1").unwrap();
@@ -91,10 +91,11 @@ mod tests {
         let third = take("2001:db8::1").unwrap();
         let fourth = take("2001:db8::ffff:2").unwrap();
         assert_eq!(take("2001:db8::3").unwrap_err(), Limit::PerAddress, "one network of 64 bits");
-        assert_eq!(take("10.0.0.2").unwrap_err(), Limit::Connections);
+        let fifth = take("10.0.0.2").unwrap();
+        assert_eq!(take("10.0.0.3").unwrap_err(), Limit::Connections);
         drop(first);
         let again = take("10.0.0.1").unwrap();
-        drop((second, third, fourth, again));
+        drop((second, third, fourth, fifth, again));
         let taken = places.lock();
         assert_eq!((taken.connections, taken.by_address.len()), (0, 0), "nothing is remembered");
     }
