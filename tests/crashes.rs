@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::{DEADLINE, Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Served, Track, eventually, http, judge};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::stage::{input_of, output, output_of, pull, relay, setup, start};
 
@@ -72,6 +76,15 @@ impl Stage {
 
 async fn ask(admin: std::net::SocketAddr) -> std::io::Result<http::Response> {
     http::request(admin, "GET", "/api/v1/relays", &[], b"").await
+}
+
+/// Asks on a connection that stays open.
+async fn keep_asking(socket: &mut TcpStream, path: &str) {
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 4_096];
+    let read = timeout(DEADLINE, socket.read(&mut answer)).await.expect("an answer").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
 }
 
 /// More frames of the newest session than now.
@@ -289,11 +302,13 @@ async fn without_descriptors_everything_waits_and_comes_back() {
     }
     relayd.until("r", "both inputs", |status| !input_of(status, "backup")["aligned_with"].is_null()).await;
 
+    let mut open = TcpStream::connect(relayd.admin()).await.unwrap();
+    keep_asking(&mut open, "/healthz").await;
     // What is open stays open; nothing can be opened any more.
     relayd.limit_descriptors(Some(3));
     let (began, busy) = (Instant::now(), relayd.processor_time());
     let asking = tokio::spawn(ask(relayd.admin()));
-    let publishing = tokio::net::TcpStream::connect(relayd.ingest()).await.unwrap();
+    let publishing = TcpStream::connect(relayd.ingest()).await.unwrap();
     other.kill();
     ingests[1].disconnect();
     relayd.logs("cannot accept; connections wait").await;
@@ -310,6 +325,7 @@ async fn without_descriptors_everything_waits_and_comes_back() {
     // A reload needs the file.
     relayd.signal(testkit::Signal::HUP);
     relayd.logs("cannot be read: Too many open files").await;
+    keep_asking(&mut open, "/metrics").await;
     judge::clean(&flows_on(&ingests[0]).await, &encode);
     let (passed, spent) = (began.elapsed(), relayd.processor_time() - busy);
     assert!(spent < passed / 2, "{spent:?} of processor time in {passed:?}: something spins");
@@ -329,6 +345,48 @@ async fn without_descriptors_everything_waits_and_comes_back() {
     judge::clean(&flows_on(&ingests[1]).await, &encode);
     judge::clean(&flows_on(&ingests[0]).await, &encode);
     assert_eq!(ingests[0].records().len(), 1, "the output that was live reconnected");
+}
+
+/// Clients take all that there are, and go.
+#[tokio::test]
+async fn clients_that_take_every_descriptor_disturb_no_output_and_the_next_is_answered() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    let relayd = start(&relay("r", &[pull("primary", feed.url(), ""), output("0", &ingest.url("key"), "")])).await;
+    ingest.published(40).await;
+
+    relayd.leave_descriptors(4);
+    let (began, busy) = (Instant::now(), relayd.processor_time());
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(TcpStream::connect(relayd.admin()).await.unwrap());
+    }
+    let waiting = tokio::spawn(http::request(relayd.admin(), "GET", "/metrics", &[], b""));
+    let told = || relayd.stderr().lines().filter(|line| line.contains("cannot accept; connections wait")).count();
+    eventually(
+        "it is told, again and again",
+        DEADLINE,
+        async || {
+            if told() >= 3 { Ok(()) } else { Err(relayd.stderr()) }
+        },
+    )
+    .await;
+    judge::clean(&flows_on(&ingest).await, &encode);
+    let (lines, passed, spent) = (told() as u64, began.elapsed(), relayd.processor_time() - busy);
+    assert!(spent < passed / 2, "{spent:?} of processor time in {passed:?}: something spins");
+    assert!(lines <= passed.as_secs() + 1, "more than a line per second: {}", relayd.stderr());
+    assert!(!waiting.is_finished(), "it was let in with no descriptor left");
+
+    drop(clients);
+    let metrics = waiting.await.unwrap().unwrap();
+    assert!(metrics.status == 200 && metrics.text().contains("\nrelayd_output_up{"), "{}", metrics.text());
+    let status = relayd.status("r").await;
+    assert_eq!(
+        (&output_of(&status, "0")["state"], &output_of(&status, "0")["reconnects"]),
+        (&"live".into(), &0.into())
+    );
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
 #[tokio::test]

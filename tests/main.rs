@@ -3,6 +3,7 @@
 // Tests may unwrap; without `cfg(test)` items the lint does not see that all of this is one.
 #![allow(clippy::unwrap_used)]
 
+mod clients_of_http;
 mod crashes;
 mod egress;
 mod failover;

@@ -277,13 +277,12 @@ async fn the_http_side_moves_and_changes_its_token() {
     let config = relay("r", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
     let mut relayd = setup(&config).token("first").start().await;
     ingest.published(40).await;
-    let mut viewer = http::open(relayd.admin(), "GET", "/live/r.flv?token=first", &[], b"").await.unwrap();
-
     relayd.write("admin.token", "second");
     assert_eq!(reload(&relayd, str::to_owned).await, ["admin: token: changed"]);
     assert_eq!(relayd.get("/api/v1/relays").await.status, 401, "the old token");
     relayd.moved(Some("second"));
     assert_eq!(relayd.get("/api/v1/relays").await.status, 200);
+    let mut viewer = http::open(relayd.admin(), "GET", "/live/r.flv?token=second", &[], b"").await.unwrap();
 
     let old = relayd.admin();
     let changes = reload(&relayd, |config| config.replace("127.0.0.1:0", "127.0.0.2:0")).await;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
@@ -31,13 +32,6 @@ impl Acceptor {
         self.listener.local_addr()
     }
 
-    fn tell(&self, error: &io::Error) {
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(suppressed) = throttle.admit(("accept", ""), Instant::now()) {
-            warn!(%error, suppressed, "cannot accept; connections wait");
-        }
-    }
-
     /// The way to it for a task that is not to keep the socket open.
     pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + use<> {
         let (listener, throttle) = (Arc::downgrade(&self.listener), Arc::clone(&self.throttle));
@@ -47,16 +41,87 @@ impl Acceptor {
     /// The next connection.
     pub(crate) async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
-            match self.listener.accept().await {
+            let error = match self.listener.accept().await {
                 Ok(accepted) => return accepted,
-                Err(error) => {
-                    self.tell(&error);
-                    sleep(PAUSE).await;
-                }
+                Err(error) => error,
+            };
+            if is_of_one_connection(&error) {
+                self.tell(&error, "a connection failed before it was accepted");
+            } else {
+                self.tell(&error, "cannot accept; connections wait");
+                sleep(PAUSE).await;
             }
+        }
+    }
+
+    fn tell(&self, error: &io::Error, what: &'static str) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = throttle.admit(("accept", what), Instant::now()) {
+            warn!(%error, suppressed, "{what}");
         }
     }
 }
 
+/// The error was the connection's own, which is gone: the next one is no worse off. Anything else stays until the system
+/// has more to give, or for good.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| OF_ONE_CONNECTION.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// accept(2): "already-pending network errors on the new socket", a firewall's refusal, and a signal.
+const OF_ONE_CONNECTION: [Errno; 14] = [
+    Errno::CONNABORTED,
+    Errno::CONNRESET,
+    Errno::PERM,
+    Errno::INTR,
+    Errno::TIMEDOUT,
+    Errno::NETDOWN,
+    Errno::PROTO,
+    Errno::NOPROTOOPT,
+    Errno::HOSTDOWN,
+    Errno::NONET,
+    Errno::HOSTUNREACH,
+    Errno::OPNOTSUPP,
+    Errno::NETUNREACH,
+    Errno::NETRESET,
+];
 /// Between two attempts: a connection that waits keeps the socket ready, and trying at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_is_a_reason_to_rest() {
+        for (errno, rests) in [
+            // Shortages.
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOBUFS, true),
+            (Errno::NOMEM, true),
+            // The listener's own, which cannot be: trying at once would spin.
+            (Errno::BADF, true),
+            (Errno::INVAL, true),
+            (Errno::NOTSOCK, true),
+            // One connection's.
+            (Errno::CONNABORTED, false),
+            (Errno::CONNRESET, false),
+            (Errno::PERM, false),
+            (Errno::INTR, false),
+            (Errno::TIMEDOUT, false),
+            (Errno::NETDOWN, false),
+            (Errno::PROTO, false),
+            (Errno::NOPROTOOPT, false),
+            (Errno::HOSTDOWN, false),
+            (Errno::NONET, false),
+            (Errno::HOSTUNREACH, false),
+            (Errno::OPNOTSUPP, false),
+            (Errno::NETUNREACH, false),
+            (Errno::NETRESET, false),
+        ] {
+            assert_eq!(!is_of_one_connection(&errno.into()), rests, "{errno:?}");
+        }
+        assert!(!is_of_one_connection(&io::ErrorKind::Other.into()), "no error of the system");
+    }
+}

@@ -25,7 +25,7 @@ use crate::{
     config::{AdminConfig, Config, IngestConfig, IngestTlsConfig, RelayConfig},
     egress::{Egress, EgressPolicy},
     events::EventBus,
-    http::Http,
+    http::{Http, Rules},
     ingest::{self, Census, Door, IngestTls, PushKeys},
     input,
     keep_up::keep_up,
@@ -94,7 +94,8 @@ pub(crate) struct Daemon {
     shared: Shared,
     http: Http,
     door: Door,
-    admin: Option<Listening>,
+    /// With the rules of who may ask.
+    admin: Option<(Listening, Rules)>,
     ingest: Option<Listening>,
     /// With the certificate that it shows.
     ingest_tls: Option<(Listening, IngestTls)>,
@@ -205,7 +206,7 @@ impl Daemon {
     }
 
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|listening| listening.address)
+        self.admin.as_ref().map(|(listening, _)| listening.address)
     }
 
     pub(crate) fn ingest_address(&self) -> Option<SocketAddr> {
@@ -221,30 +222,38 @@ impl Daemon {
         self.shared.egress.set(config);
     }
 
-    /// The HTTP side as `config` has it. It moves to `listener` if there is one; requests on the old one are answered.
+    /// The HTTP side as `config` has it. It moves to `listener` if there is one; what the old one is answering has
+    /// `admin_drain`.
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<TcpListener>) {
         if config.is_none() || listener.is_some() {
-            self.admin.take().inspect(|listening| listening.cancel.cancel());
+            if let Some((listening, rules)) = self.admin.take() {
+                rules.close(config);
+                listening.cancel.cancel();
+            }
             self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
         }
         let Some(config) = config else { return };
-        self.http.set_access(config);
-        let Some(listener) = listener else { return };
-        let (acceptor, cancel) = (Acceptor::new(listener), self.viewers.child_token());
+        let Some(listener) = listener else {
+            if let Some((_, rules)) = &self.admin {
+                rules.set(config);
+            }
+            return;
+        };
+        let (acceptor, rules, cancel) = (Acceptor::new(listener), Rules::new(config), self.viewers.child_token());
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
         *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
-        let (http, stop, socket) = (self.http.clone(), cancel.clone(), acceptor.downgrade());
+        let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.downgrade());
         // Viewers may keep the task alive long after the listener has moved.
         tokio::spawn(keep_up("HTTP side", move || {
-            let (http, stop, socket) = (http.clone(), stop.clone(), socket());
+            let (http, rules, stop, socket) = (http.clone(), in_force.clone(), stop.clone(), socket());
             async move {
                 if let Some(acceptor) = socket {
-                    http.serve(acceptor, stop).await;
+                    http.serve(acceptor, rules, stop).await;
                 }
             }
         }));
-        self.admin = Some(Listening { address: config.listen, cancel, _socket: acceptor });
+        self.admin = Some((Listening { address: config.listen, cancel, _socket: acceptor }, rules));
     }
 
     /// The RTMP listener as `config` has it. It moves to `listener` if there is one; publishers that were let in stay.
@@ -297,11 +306,17 @@ impl Daemon {
                 warn!("tasks did not end in time");
             }
         };
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             () = drained => Ended::Drained,
             () = signals.end() => Ended::Killed,
         };
         self.viewers.cancel();
+        if ended == Ended::Drained {
+            ended = tokio::select! {
+                _ = timeout(GOODBYE_LIMIT, self.http.ended()) => Ended::Drained,
+                () = signals.end() => Ended::Killed,
+            };
+        }
         info!(?ended, "bye");
         ended
     }
@@ -346,3 +361,5 @@ impl Signals {
 
 /// Within the five seconds that a service manager is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+/// For answers that are on their way, and for the ends of streams; a client that does not take its own is cut off.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 //! This crate is the shell around `relay`, `rtmp` and `flv`: sockets, clocks, files and signals. See ARCHITECTURE.md.
 
 mod accept;
+mod address_block;
 pub mod cli;
 mod clock;
 pub mod config;

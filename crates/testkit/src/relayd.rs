@@ -249,6 +249,14 @@ impl Relayd {
         prlimit(Some(self.process()), Resource::Nofile, new).expect("the process is the test's own");
     }
 
+    /// Lets it open so many descriptors more.
+    pub fn leave_descriptors(&self, more: usize) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process lives");
+        let open: Vec<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        // The limit is on numbers, and the lowest that is free is taken.
+        self.limit_descriptors((0..).filter(|number| !open.contains(number)).nth(more));
+    }
+
     /// The processor time it has taken so far.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process lives");

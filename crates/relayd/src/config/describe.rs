@@ -208,11 +208,16 @@ fn limits_table(limits: &LimitsConfig) -> Table {
         resyncs,
         resync_window,
         admin_connections,
+        admin_per_address,
         admin_headers,
         admin_head,
         admin_head_timeout,
         admin_body,
+        admin_body_timeout,
+        admin_write_timeout,
+        admin_drain,
         viewers,
+        event_listeners,
     } = limits;
     let size = |bytes: &usize| Size(*bytes as u64);
     let mut table = Table::new("limits");
@@ -236,11 +241,16 @@ fn limits_table(limits: &LimitsConfig) -> Table {
     table.fact("resyncs", rate(*resyncs));
     table.fact("resync_window", size(resync_window));
     table.fact("admin_connections", admin_connections);
+    table.fact("admin_per_address", admin_per_address);
     table.fact("admin_headers", admin_headers);
     table.fact("admin_head", size(admin_head));
     table.duration("admin_head_timeout", *admin_head_timeout);
     table.fact("admin_body", size(admin_body));
+    table.duration("admin_body_timeout", *admin_body_timeout);
+    table.duration("admin_write_timeout", *admin_write_timeout);
+    table.duration("admin_drain", *admin_drain);
     table.fact("viewers", viewers);
+    table.fact("event_listeners", event_listeners);
     table
 }
 

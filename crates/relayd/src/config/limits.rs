@@ -37,8 +37,10 @@ pub struct LimitsConfig {
     pub resyncs: Rate,
     /// Bytes in which it must be found again.
     pub resync_window: usize,
-    /// Connections to the HTTP side.
+    /// Connections to the HTTP side, through all listeners that it has and had.
     pub admin_connections: usize,
+    /// Those of one IPv4 address, or of one IPv6 network of 64 bits.
+    pub admin_per_address: usize,
     /// Header fields of a request.
     pub admin_headers: usize,
     /// Bytes of a request's head.
@@ -47,8 +49,16 @@ pub struct LimitsConfig {
     pub admin_head_timeout: Duration,
     /// Bytes of a request's body.
     pub admin_body: usize,
+    /// From the end of a request's head to the end of its body.
+    pub admin_body_timeout: Duration,
+    /// How long a client may take no byte of what waits to be sent to it.
+    pub admin_write_timeout: Duration,
+    /// What the connections of a listener that has moved, or is gone, may still take.
+    pub admin_drain: Duration,
     /// Viewers of `/live` at a time.
     pub viewers: usize,
+    /// Listeners to `/api/v1/events` at a time.
+    pub event_listeners: usize,
 }
 
 impl LimitsConfig {
@@ -76,11 +86,17 @@ impl Default for LimitsConfig {
             resyncs: Rate { count: 10, window: Duration::from_secs(10) },
             resync_window: 1 << 20,
             admin_connections: 256,
+            // A proxy is one address: all viewers and listeners may come from there, and some to ask besides.
+            admin_per_address: 192,
             admin_headers: 100,
             admin_head: 16 << 10,
             admin_head_timeout: Duration::from_secs(10),
             admin_body: 64 << 10,
+            admin_body_timeout: Duration::from_secs(10),
+            admin_write_timeout: Duration::from_secs(10),
+            admin_drain: Duration::from_secs(30),
             viewers: 64,
+            event_listeners: 64,
         }
     }
 }

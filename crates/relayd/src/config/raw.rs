@@ -75,11 +75,16 @@ pub(super) struct RawLimits {
     pub(super) resyncs: Option<Spanned<Text<Rate>>>,
     pub(super) resync_window: Option<Spanned<Text<Size>>>,
     pub(super) admin_connections: Option<Spanned<i64>>,
+    pub(super) admin_per_address: Option<Spanned<i64>>,
     pub(super) admin_headers: Option<Spanned<i64>>,
     pub(super) admin_head: Option<Spanned<Text<Size>>>,
     pub(super) admin_head_timeout: Option<Spanned<Text<Duration>>>,
     pub(super) admin_body: Option<Spanned<Text<Size>>>,
+    pub(super) admin_body_timeout: Option<Spanned<Text<Duration>>>,
+    pub(super) admin_write_timeout: Option<Spanned<Text<Duration>>>,
+    pub(super) admin_drain: Option<Spanned<Text<Duration>>>,
     pub(super) viewers: Option<Spanned<i64>>,
+    pub(super) event_listeners: Option<Spanned<i64>>,
 }
 
 #[derive(Default, Deserialize)]

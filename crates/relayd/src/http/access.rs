@@ -1,7 +1,7 @@
 //! Who may ask: Host, Origin and token.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -9,46 +9,87 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, StatusCode, Uri,
-        header::{AUTHORIZATION, HOST, ORIGIN},
+        header::{AUTHORIZATION, CONNECTION, HOST, ORIGIN},
     },
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use crate::{config::AdminConfig, secret::Secret};
 
-/// The rules in force; a reload changes them under a listener that goes on.
-#[derive(Clone)]
-pub(super) struct Rules(Arc<RwLock<Arc<Access>>>);
+/// The rules of one listener; a reload changes them under connections that are open.
+///
+/// They never become another listener's: where that one asks for no token because it is on loopback, the connections to
+/// this one may have come from anywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules(Arc<RwLock<Option<Arc<Access>>>>);
 
 impl Rules {
-    /// Loopback only, until told otherwise.
-    pub(super) fn new() -> Self {
-        let closed = Access { token: None, hosts: Vec::new(), listen: Ipv4Addr::LOCALHOST.into() };
-        Self(Arc::new(RwLock::new(Arc::new(closed))))
+    /// For a listener of this configuration.
+    pub(crate) fn new(admin: &AdminConfig) -> Self {
+        Self(Arc::new(RwLock::new(Some(Arc::new(Access::new(admin, Pass::default()))))))
     }
 
-    pub(super) fn set(&self, admin: &AdminConfig) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Access::new(admin));
+    /// Another configuration of the same listener. What began with a token that is not the token any more ends.
+    pub(crate) fn set(&self, admin: &AdminConfig) {
+        let mut rules = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let pass = rules.take().map_or_else(Pass::default, |access| access.pass_under(admin));
+        *rules = Some(Arc::new(Access::new(admin, pass)));
     }
 
-    fn in_force(&self) -> Arc<Access> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The listener is gone: no request is answered any more. What is being answered goes on, unless another listener
+    /// has come, with another token.
+    pub(crate) fn close(&self, next: Option<&AdminConfig>) {
+        let access = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((access, next)) = access.zip(next) {
+            access.pass_under(next);
+        }
+    }
+
+    fn in_force(&self) -> Option<Arc<Access>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a stream was let in with; it lasts as long as the token.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pass(CancellationToken);
+
+impl Pass {
+    pub(super) fn is_revoked(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    pub(super) async fn revoked(&self) {
+        self.0.cancelled().await;
     }
 }
 
 /// Who may ask.
+#[derive(Debug)]
 struct Access {
     token: Option<Secret>,
     hosts: Vec<String>,
     listen: IpAddr,
+    pass: Pass,
 }
 
 impl Access {
-    fn new(admin: &AdminConfig) -> Self {
-        Self { token: admin.token.clone(), hosts: admin.hosts.clone(), listen: admin.listen.ip() }
+    fn new(admin: &AdminConfig, pass: Pass) -> Self {
+        Self { token: admin.token.clone(), hosts: admin.hosts.clone(), listen: admin.listen.ip(), pass }
+    }
+
+    /// The pass of those who come under another configuration. Where a token is asked for that these did not show, they
+    /// have to go.
+    fn pass_under(&self, next: &AdminConfig) -> Pass {
+        if next.token.is_none() || next.token == self.token {
+            return self.pass.clone();
+        }
+        self.pass.0.cancel();
+        Pass::default()
     }
 
     /// A name that only an attacker's DNS points here must not reach the API through a visitor's browser.
@@ -84,8 +125,11 @@ impl Access {
 }
 
 /// Refuses what may not pass.
-pub(super) async fn check(State(rules): State<Rules>, request: Request, next: Next) -> Response {
-    let access = rules.in_force();
+pub(super) async fn check(State(rules): State<Rules>, mut request: Request, next: Next) -> Response {
+    let Some(access) = rules.in_force() else {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the HTTP side has moved or ends");
+        return ([(CONNECTION, "close")], problem).into_response();
+    };
     let headers = request.headers();
     if !access.knows_host(headers) {
         return Problem::new(StatusCode::FORBIDDEN, "the Host is not one of admin.hosts").into_response();
@@ -98,6 +142,7 @@ pub(super) async fn check(State(rules): State<Rules>, request: Request, next: Ne
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed");
         return ([("www-authenticate", "Bearer")], problem).into_response();
     }
+    request.extensions_mut().insert(access.pass.clone());
     next.run(request).await
 }
 
@@ -112,12 +157,51 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn access(token: Option<&str>) -> Access {
-        Access::new(&AdminConfig {
+    fn admin(token: Option<&str>) -> AdminConfig {
+        AdminConfig {
             listen: "127.0.0.1:8080".parse().unwrap(),
             token: token.map(|token| Secret::from(token.to_owned())),
             hosts: vec!["relay.example.com".to_owned()],
-        })
+        }
+    }
+
+    fn access(token: Option<&str>) -> Access {
+        Access::new(&admin(token), Pass::default())
+    }
+
+    /// Before, after, and whether who was let in before has to go.
+    const TOKENS: [(Option<&str>, Option<&str>, bool); 5] = [
+        (Some("a"), Some("a"), false),
+        (Some("a"), Some("b"), true),
+        (None, Some("a"), true),
+        (Some("a"), None, false),
+        (None, None, false),
+    ];
+
+    #[test]
+    fn streams_end_with_the_token_that_they_began_with() {
+        for (before, after, has_to_go) in TOKENS {
+            let rules = Rules::new(&admin(before));
+            let pass = rules.in_force().unwrap().pass.clone();
+            rules.set(&admin(after));
+            assert_eq!(pass.is_revoked(), has_to_go, "{before:?} -> {after:?}");
+            assert!(!rules.in_force().unwrap().pass.is_revoked(), "who comes now may stay");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_answers_nobody_and_keeps_what_the_next_one_would_let_in() {
+        for (before, after, has_to_go) in TOKENS {
+            let rules = Rules::new(&admin(before));
+            let pass = rules.in_force().unwrap().pass.clone();
+            rules.close(Some(&admin(after)));
+            assert_eq!(pass.is_revoked(), has_to_go, "{before:?} -> {after:?}");
+            assert!(rules.in_force().is_none());
+        }
+        let rules = Rules::new(&admin(Some("a")));
+        let pass = rules.in_force().unwrap().pass.clone();
+        rules.close(None);
+        assert!(rules.in_force().is_none() && !pass.is_revoked());
     }
 
     fn headers(pairs: &[(axum::http::HeaderName, &str)]) -> HeaderMap {

@@ -3,18 +3,18 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
 };
-use futures::{Stream, stream};
+use futures::stream;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Http, problem::Problem};
+use super::{Http, access::Pass, problem::Problem};
 
 /// The last events of a relay, oldest first.
 pub(super) async fn ledger(State(http): State<Http>, Path(name): Path<String>) -> Response {
@@ -25,20 +25,26 @@ pub(super) async fn ledger(State(http): State<Http>, Path(name): Path<String>) -
 }
 
 /// Server-sent events: every event of every relay from now on.
-pub(super) async fn events(State(http): State<Http>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let listener = (http.events.subscribe(), http.cancel.clone());
-    let events = stream::unfold(listener, |(mut receiver, cancel)| async {
+pub(super) async fn events(State(http): State<Http>, Extension(pass): Extension<Pass>) -> Response {
+    let seat = match http.listeners.take(&http.refusals) {
+        Ok(seat) => seat,
+        Err(problem) => return problem.into_response(),
+    };
+    let listener = (http.events.subscribe(), http.cancel.clone(), pass, seat);
+    let events = stream::unfold(listener, |(mut receiver, cancel, pass, seat)| async {
         loop {
             let received = tokio::select! {
-                received = receiver.recv() => received,
+                biased;
+                () = pass.revoked() => return None,
                 () = cancel.cancelled() => return None,
+                received = receiver.recv() => received,
             };
             match received {
                 Ok(told) => {
                     let event = Event::default().id(told.seq.to_string()).json_data(&*told);
                     // Events are plain strings and numbers; one that cannot be written is left out.
                     if let Ok(event) = event {
-                        return Some((Ok(event), (receiver, cancel)));
+                        return Some((Ok::<_, Infallible>(event), (receiver, cancel, pass, seat)));
                     }
                 }
                 // The numbers show what a slow listener has missed.
@@ -47,5 +53,5 @@ pub(super) async fn events(State(http): State<Http>) -> Sse<impl Stream<Item = R
             }
         }
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }

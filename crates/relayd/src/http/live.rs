@@ -3,12 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, State},
-    http::{
-        StatusCode,
-        header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE},
-    },
+    http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,50 +14,48 @@ use flv::Kind;
 use futures::{Stream, stream};
 use relay::{Batch, Cursor, OutputPolicy, Reading, SET_DATA_FRAME};
 use rtmp::wire::{Track, WireForm};
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Http, problem::Problem, refusals::Limit};
+use super::{Http, access::Pass, problem::Problem, seats::Seat};
 use crate::fanout::{Fanout, Head};
 
 /// Answers at once; the body begins with the newest keyframe when there is one.
-pub(super) async fn live(State(http): State<Http>, Path(file): Path<String>) -> Response {
+pub(super) async fn live(
+    State(http): State<Http>,
+    Extension(pass): Extension<Pass>,
+    Path(file): Path<String>,
+) -> Response {
     let Some(relay) = file.strip_suffix(".flv").and_then(|name| http.relay(name)) else {
         return Problem::no_such_relay().into_response();
     };
-    let Ok(seat) = Arc::clone(&http.seats).try_acquire_owned() else {
-        http.refusals.add(Limit::Viewers, &"a viewer more than there may be");
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are as many viewers as there may be")
-            .into_response();
+    let seat = match http.viewers.take(&http.refusals) {
+        Ok(seat) => seat,
+        Err(problem) => return problem.into_response(),
     };
-    let viewer = Viewer::new(Arc::clone(&relay.fanout), http.cancel.clone(), seat);
+    let viewer = Viewer::new(Arc::clone(&relay.fanout), http.cancel.clone(), pass, seat);
     let headers =
         [(CONTENT_TYPE, "video/x-flv"), (CACHE_CONTROL, "no-cache, no-store"), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     (headers, Body::from_stream(viewer.into_stream())).into_response()
 }
 
-/// One viewer's place. A viewer who falls too far behind is let go.
-///
-/// The server polls a body only when the socket takes more and has no deadline for writes: a viewer who stops reading
-/// without closing is never let go and keeps a descriptor. Those must stay few, since inputs and outputs need descriptors
-/// too; hence the seats.
+/// One viewer's place. A viewer who falls too far behind is let go, which shows when the socket takes more; one whose
+/// socket takes nothing is let go with its connection.
 struct Viewer {
     fanout: Arc<Fanout>,
     head: watch::Receiver<Head>,
     cursor: Cursor,
     cancel: CancellationToken,
+    pass: Pass,
     began: bool,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Viewer {
-    fn new(fanout: Arc<Fanout>, cancel: CancellationToken, seat: OwnedSemaphorePermit) -> Self {
+    fn new(fanout: Arc<Fanout>, cancel: CancellationToken, pass: Pass, seat: Seat) -> Self {
         let policy = OutputPolicy { max_lag: VIEWER_LAG, ..OutputPolicy::default() };
         let head = fanout.subscribe();
-        Self { fanout, head, cursor: Cursor::new(policy), cancel, began: false, _seat: seat }
+        Self { fanout, head, cursor: Cursor::new(policy), cancel, pass, began: false, _seat: seat }
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
@@ -71,6 +67,9 @@ impl Viewer {
 
     async fn next_piece(&mut self) -> Option<Bytes> {
         loop {
+            if self.pass.is_revoked() {
+                return None;
+            }
             let is_over = self.head.borrow_and_update().over;
             let mut piece = BytesMut::new();
             let reading = self.read(&mut piece);
@@ -83,6 +82,7 @@ impl Viewer {
             tokio::select! {
                 changed = self.head.changed() => if changed.is_err() { return None },
                 () = self.cancel.cancelled() => return None,
+                () = self.pass.revoked() => return None,
             }
         }
     }

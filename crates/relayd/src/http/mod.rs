@@ -1,15 +1,19 @@
 //! The HTTP side: status, health, and the programme to watch.
 
 mod access;
+mod body;
 mod events;
 mod hooks;
 mod live;
 mod metrics;
+mod places;
 mod problem;
 mod refusals;
 mod reload;
+mod seats;
 mod server;
 mod switch;
+mod write_limit;
 
 use std::{
     sync::{
@@ -28,19 +32,21 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::access::Rules;
 use self::{
-    access::Rules,
+    places::Places,
     problem::Problem,
     refusals::{Limit, Refusals},
+    seats::Seats,
     server::Server,
 };
 use crate::{
     accept::Acceptor,
     clock::time_of_day,
-    config::{AdminConfig, LimitsConfig},
+    config::LimitsConfig,
     events::EventBus,
     ingest::Census,
     relay_task::{RelayHandle, Shared},
@@ -53,15 +59,16 @@ use crate::{
 #[derive(Clone)]
 pub struct Http {
     relays: Arc<RwLock<Arc<Relays>>>,
-    rules: Rules,
     events: EventBus,
     reloads: mpsc::Sender<Asked>,
     hooks: TestHooks,
     census: Arc<Census>,
     limits: Arc<LimitsConfig>,
     refusals: Arc<Refusals>,
-    /// One for each viewer of the process.
-    seats: Arc<Semaphore>,
+    places: Arc<Places>,
+    connections: TaskTracker,
+    viewers: Seats,
+    listeners: Seats,
     ready: Arc<AtomicBool>,
     started: SystemTime,
     cancel: CancellationToken,
@@ -73,15 +80,20 @@ pub type Relays = Vec<(String, RelayHandle)>;
 impl Http {
     /// Without relays. Viewers are let go when `cancel` is; `reloads` is the way to whoever reloads.
     pub fn new(shared: &Shared, reloads: mpsc::Sender<Asked>, cancel: CancellationToken) -> Self {
+        let limits = Arc::clone(&shared.inputs.limits);
+        let of_viewers = "there are as many viewers as there may be";
+        let of_listeners = "there are as many listeners to events as there may be";
         Self {
             relays: Arc::default(),
-            rules: Rules::new(),
             events: shared.events.clone(),
             reloads,
             hooks: shared.hooks,
             census: Arc::clone(&shared.census),
-            seats: Arc::new(Semaphore::new(shared.inputs.limits.viewers)),
-            limits: Arc::clone(&shared.inputs.limits),
+            places: Arc::new(Places::new(&limits)),
+            connections: TaskTracker::new(),
+            viewers: Seats::new(limits.viewers, Limit::Viewers, of_viewers),
+            listeners: Seats::new(limits.event_listeners, Limit::EventListeners, of_listeners),
+            limits,
             refusals: Arc::default(),
             ready: Arc::new(AtomicBool::new(false)),
             started: time_of_day(),
@@ -99,18 +111,18 @@ impl Http {
         *self.relays.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(relays);
     }
 
-    /// Who may ask from now on, on connections that are open already as well.
-    pub fn set_access(&self, admin: &AdminConfig) {
-        self.rules.set(admin);
+    /// Serves by these rules until `stop`: then nobody is let in any more, and what is being answered has `admin_drain`.
+    pub(crate) async fn serve(self, acceptor: Acceptor, rules: Rules, stop: CancellationToken) {
+        Server::new(&self, self.clone().router(rules), stop).run(acceptor).await;
     }
 
-    /// Serves until `stop`: then nobody is let in any more, and what is being answered is answered to its end.
-    pub(crate) async fn serve(self, acceptor: Acceptor, stop: CancellationToken) {
-        let (limits, refusals) = (Arc::clone(&self.limits), Arc::clone(&self.refusals));
-        Server::new(self.router(), &limits, refusals, stop).run(acceptor).await;
+    /// Waits until the last connection has ended. No listener is to be left.
+    pub(crate) async fn ended(&self) {
+        self.connections.close();
+        self.connections.wait().await;
     }
 
-    fn router(self) -> Router {
+    fn router(self, rules: Rules) -> Router {
         let mut router = Router::new()
             .route("/", get(|| async { "relayd\n" }))
             .route("/healthz", get(|| async { "ok\n" }))
@@ -133,9 +145,9 @@ impl Http {
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
             })
+            .layer(middleware::from_fn_with_state(self.clone(), body::read))
             .layer(DefaultBodyLimit::max(self.limits.admin_body))
-            .layer(middleware::map_response_with_state(self.clone(), count_large_bodies))
-            .layer(middleware::from_fn_with_state(self.rules.clone(), access::check))
+            .layer(middleware::from_fn_with_state(rules, access::check))
             .with_state(self)
     }
 
@@ -165,13 +177,6 @@ impl Http {
     fn relay(&self, name: &str) -> Option<RelayHandle> {
         self.relays().iter().find(|(relay, _)| relay == name).map(|(_, handle)| handle.clone())
     }
-}
-
-async fn count_large_bodies(State(http): State<Http>, response: Response) -> Response {
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        http.refusals.add(Limit::Body, &"a request's body is too large");
-    }
-    response
 }
 
 async fn ready(State(http): State<Http>) -> Response {

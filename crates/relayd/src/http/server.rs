@@ -1,6 +1,6 @@
 //! Connections to the HTTP side, within limits.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{error::Error, io, iter::successors, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1};
@@ -8,74 +8,112 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use socket2::SockRef;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use super::refusals::{Limit, Refusals};
-use crate::{accept::Acceptor, config::LimitsConfig};
+use super::{
+    Http,
+    places::Places,
+    refusals::{Limit, Refusals},
+    write_limit::WriteLimit,
+};
+use crate::accept::Acceptor;
 
-/// What every connection gets.
+/// What every connection to a listener gets.
 #[derive(Clone)]
 pub(super) struct Server {
     http: http1::Builder,
     router: Router,
-    places: Arc<Semaphore>,
+    write_timeout: Duration,
+    drain: Duration,
+    places: Arc<Places>,
+    connections: TaskTracker,
     refusals: Arc<Refusals>,
     cancel: CancellationToken,
 }
 
 impl Server {
-    pub(super) fn new(
-        router: Router,
-        limits: &LimitsConfig,
-        refusals: Arc<Refusals>,
-        cancel: CancellationToken,
-    ) -> Self {
+    /// Answers by `router` until it is cancelled.
+    pub(super) fn new(side: &Http, router: Router, cancel: CancellationToken) -> Self {
+        let limits = &side.limits;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.admin_head_timeout)
             .max_headers(limits.admin_headers)
             .max_header_size(limits.admin_head);
-        Self { http, router, places: Arc::new(Semaphore::new(limits.admin_connections)), refusals, cancel }
+        Self {
+            http,
+            router,
+            write_timeout: limits.admin_write_timeout,
+            drain: limits.admin_drain,
+            places: Arc::clone(&side.places),
+            connections: side.connections.clone(),
+            refusals: Arc::clone(&side.refusals),
+            cancel,
+        }
     }
 
-    /// Serves until cancelled; requests that are being answered may go on to their end.
+    /// Serves until cancelled; requests that are being answered may go on for `admin_drain`.
     pub(super) async fn run(self, acceptor: Acceptor) {
         loop {
             let (tcp, peer) = tokio::select! {
                 accepted = acceptor.accept() => accepted,
                 () = self.cancel.cancelled() => return,
             };
-            match Arc::clone(&self.places).try_acquire_owned() {
+            match self.places.take(peer.ip()) {
                 Ok(place) => {
                     let connection = self.clone().converse(tcp, peer);
-                    tokio::spawn(async move {
+                    self.connections.spawn(async move {
                         connection.await;
                         drop(place);
                     });
                 }
-                Err(_) => self.refusals.add(Limit::Connections, &peer),
+                Err(limit) => self.refusals.add(limit, &peer),
             }
         }
     }
 
     async fn converse(self, tcp: TcpStream, peer: SocketAddr) {
-        let _ = tcp.set_nodelay(true);
+        tune(&tcp, self.write_timeout);
+        let stream = TokioIo::new(WriteLimit::new(tcp, self.write_timeout));
         let service = TowerToHyperService::new(self.router.into_service::<Incoming>());
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(tcp), service));
+        let mut connection = pin!(self.http.serve_connection(stream, service));
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = connection.as_mut() => Some(ended),
             () = self.cancel.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                timeout(self.drain, connection).await.ok()
             }
         };
         match ended {
-            Ok(()) => {}
-            Err(error) if error.is_parse_too_large() => self.refusals.add(Limit::Head, &peer),
-            Err(error) if error.is_timeout() => self.refusals.add(Limit::HeadTimeout, &peer),
-            Err(error) => debug!(%peer, %error, "a connection to the HTTP side ended"),
+            Some(Ok(())) => {}
+            None => self.refusals.add(Limit::Drain, &peer),
+            Some(Err(error)) if error.is_parse_too_large() => self.refusals.add(Limit::Head, &peer),
+            Some(Err(error)) if error.is_timeout() => self.refusals.add(Limit::HeadTimeout, &peer),
+            Some(Err(error)) if is_of_socket(&error, io::ErrorKind::TimedOut) => {
+                self.refusals.add(Limit::WriteTimeout, &peer);
+            }
+            Some(Err(error)) => debug!(%peer, %error, "a connection to the HTTP side ended"),
         }
     }
 }
+
+/// None of these options is needed to answer, so a kernel that refuses one is no reason to fail.
+fn tune(tcp: &TcpStream, write_timeout: Duration) {
+    let socket = SockRef::from(tcp);
+    let _ = socket.set_tcp_nodelay(true);
+    // What a client does not take shows where it is written, not megabytes later.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
+    // The kernel holds what is too little for a write to wait, such as the events of a quiet day, to the same limit.
+    let _ = socket.set_tcp_user_timeout(Some(write_timeout));
+}
+
+fn is_of_socket(error: &hyper::Error, kind: io::ErrorKind) -> bool {
+    successors(error.source(), |&error| error.source())
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind))
+}
+
+/// Bytes that may wait in the kernel beyond what is in flight.
+const UNSENT_IN_KERNEL: u32 = 64 << 10;

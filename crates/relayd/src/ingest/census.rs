@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Closed;
-use crate::{config::LimitsConfig, throttle::Throttle};
+use crate::{address_block::AddressBlock, config::LimitsConfig, throttle::Throttle};
 
 /// Counts the connections to the ingest, makes room for new ones, and keeps the books on why they ended.
 ///
@@ -41,16 +41,9 @@ struct State {
     next: u64,
     connections: usize,
     strangers: usize,
-    sources: HashMap<Source, Crowd>,
+    sources: HashMap<AddressBlock, Crowd>,
     /// So many addresses are a reason to look for those that can be forgotten.
     tidy_at: usize,
-}
-
-/// What counts as one address: IPv6 is handed out in networks of 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    V4([u8; 4]),
-    V6([u8; 8]),
 }
 
 /// The connections of one address.
@@ -99,7 +92,7 @@ impl Census {
     /// has been counted and logged.
     pub fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(Guest, CancellationToken)> {
         self.total.fetch_add(1, Relaxed);
-        let source = Source::of(peer.ip());
+        let source = AddressBlock::of(peer.ip());
         let mut state = self.lock();
         if let Err(cause) = self.make_room(&mut state, source) {
             drop(state);
@@ -135,7 +128,7 @@ impl Census {
         Closed::ALL.into_iter().map(|cause| (cause, self.closed[cause as usize].load(Relaxed)))
     }
 
-    fn make_room(&self, state: &mut State, source: Source) -> Result<(), Closed> {
+    fn make_room(&self, state: &mut State, source: AddressBlock) -> Result<(), Closed> {
         let of_source = state.sources.get(&source);
         if of_source.is_some_and(|crowd| crowd.connections >= self.per_address) {
             return self.push_out(state, Some(source), Closed::PerAddress);
@@ -150,7 +143,7 @@ impl Census {
     }
 
     /// The oldest stranger of an address goes. An error when there is none.
-    fn push_out(&self, state: &mut State, source: Option<Source>, cause: Closed) -> Result<(), Closed> {
+    fn push_out(&self, state: &mut State, source: Option<AddressBlock>, cause: Closed) -> Result<(), Closed> {
         let source = source.ok_or(cause)?;
         let oldest = state.sources.get(&source).and_then(|crowd| crowd.strangers.keys().next().copied());
         let stranger = state.leave(source, oldest.ok_or(cause)?).ok_or(cause)?;
@@ -196,7 +189,7 @@ impl Guest {
     /// It has shown its key: nobody pushes it out any more.
     pub fn let_in(&mut self) {
         let mut state = self.census.lock();
-        let crowd = state.sources.entry(Source::of(self.peer.ip())).or_default();
+        let crowd = state.sources.entry(AddressBlock::of(self.peer.ip())).or_default();
         if crowd.strangers.remove(&self.id).is_some() {
             state.strangers -= 1;
         } else {
@@ -210,7 +203,7 @@ impl Guest {
 
     /// When its key is looked at: later than now while its address is barred.
     pub fn turn(&self) -> Option<Instant> {
-        self.census.lock().sources.get(&Source::of(self.peer.ip()))?.barred_until
+        self.census.lock().sources.get(&AddressBlock::of(self.peer.ip()))?.barred_until
     }
 
     /// Its key was not accepted. Its address is barred for a while: no key from there is looked at before, and then all
@@ -219,7 +212,7 @@ impl Guest {
     pub fn failed(&self, now: Instant, delay: Duration) -> Instant {
         let until = now + delay;
         let mut state = self.census.lock();
-        let crowd = state.sources.entry(Source::of(self.peer.ip())).or_default();
+        let crowd = state.sources.entry(AddressBlock::of(self.peer.ip())).or_default();
         crowd.barred_until = crowd.barred_until.max(Some(until));
         until
     }
@@ -229,7 +222,7 @@ impl Guest {
         if !std::mem::replace(&mut self.is_counted, true) {
             {
                 let mut state = self.census.lock();
-                let crowd = state.sources.get_mut(&Source::of(self.peer.ip()));
+                let crowd = state.sources.get_mut(&AddressBlock::of(self.peer.ip()));
                 match crowd.and_then(|crowd| crowd.strangers.get_mut(&self.id)) {
                     Some(stranger) => stranger.is_counted = true,
                     None if self.is_let_in => {}
@@ -246,7 +239,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.closed(Closed::Stopped, &"nobody wants it any more");
-        let source = Source::of(self.peer.ip());
+        let source = AddressBlock::of(self.peer.ip());
         let mut state = self.census.lock();
         if self.is_let_in {
             state.connections -= 1;
@@ -259,7 +252,7 @@ impl Drop for Guest {
 
 impl State {
     /// The address with the most strangers, among several of them that of the oldest one.
-    fn largest_crowd(&self) -> Option<Source> {
+    fn largest_crowd(&self) -> Option<AddressBlock> {
         let crowds = self.sources.iter().filter_map(|(source, crowd)| {
             let (oldest, _) = crowd.strangers.first_key_value()?;
             Some((crowd.strangers.len(), std::cmp::Reverse(*oldest), *source))
@@ -267,7 +260,7 @@ impl State {
         crowds.max_by_key(|&(size, oldest, _)| (size, oldest)).map(|(_, _, source)| source)
     }
 
-    fn leave(&mut self, source: Source, id: u64) -> Option<Stranger> {
+    fn leave(&mut self, source: AddressBlock, id: u64) -> Option<Stranger> {
         let stranger = self.sources.get_mut(&source)?.strangers.remove(&id)?;
         self.connections -= 1;
         self.strangers -= 1;
@@ -276,7 +269,7 @@ impl State {
     }
 
     /// An address has one connection less. It is forgotten with its last one, or, when it is barred, some time later.
-    fn let_go(&mut self, source: Source) {
+    fn let_go(&mut self, source: AddressBlock) {
         let now = Instant::now();
         let is_barred = |crowd: &Crowd| crowd.barred_until.is_some_and(|until| until > now);
         if let Some(crowd) = self.sources.get_mut(&source) {
@@ -288,18 +281,6 @@ impl State {
         if self.sources.len() > self.tidy_at {
             self.sources.retain(|_, crowd| crowd.connections > 0 || is_barred(crowd));
             self.tidy_at = FEW_SOURCES.max(2 * self.sources.len());
-        }
-    }
-}
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
         }
     }
 }

@@ -54,6 +54,9 @@ impl Resolver<'_> {
         if let Some(span) = publish_at.filter(|_| publish_timeout < handshake_timeout) {
             self.fail(span, "shorter than handshake_timeout; allowed: handshake_timeout or more");
         }
+        // One address takes three quarters of them, unless more is asked for.
+        let admin_connections = self.count(raw.admin_connections, default.admin_connections, MANY);
+        let admin_per_address = admin_connections - admin_connections / 4;
         LimitsConfig {
             ingest_connections: self.count(raw.ingest_connections, default.ingest_connections, MANY),
             ingest_per_address: self.count(raw.ingest_per_address, default.ingest_per_address, MANY),
@@ -69,12 +72,17 @@ impl Resolver<'_> {
             http_head: self.size(raw.http_head, default.http_head, Size::kib(1)..=Size::kib(400)),
             resyncs: self.rate(raw.resyncs, default.resyncs),
             resync_window: self.size(raw.resync_window, default.resync_window, Size::kib(16)..=Size::kib(64 << 10)),
-            admin_connections: self.count(raw.admin_connections, default.admin_connections, MANY),
+            admin_connections,
+            admin_per_address: self.count(raw.admin_per_address, admin_per_address, MANY),
             admin_headers: self.count(raw.admin_headers, default.admin_headers, 8..=1_000),
             admin_head: self.size(raw.admin_head, default.admin_head, Size::kib(8)..=Size::kib(1 << 10)),
             admin_head_timeout: self.within(raw.admin_head_timeout, default.admin_head_timeout, TICK..=HOUR),
             admin_body: self.size(raw.admin_body, default.admin_body, Size::kib(1)..=Size::kib(16 << 10)),
+            admin_body_timeout: self.within(raw.admin_body_timeout, default.admin_body_timeout, TICK..=HOUR),
+            admin_write_timeout: self.within(raw.admin_write_timeout, default.admin_write_timeout, TICK..=HOUR),
+            admin_drain: self.within(raw.admin_drain, default.admin_drain, NOW..=HOUR),
             viewers: self.count(raw.viewers, default.viewers, 0..=10_000),
+            event_listeners: self.count(raw.event_listeners, default.event_listeners, 0..=10_000),
         }
     }
 
