@@ -200,26 +200,7 @@ fn every_problem_of_a_file_is_reported_with_its_place() {
 /// Whatever one slip of the editor makes of a file, its message holds no value of it.
 #[test]
 fn no_damage_to_a_file_prints_its_secrets() {
-    let good = r#"
-        [[relay]]
-        name = "r"
-        [[relay.input]]
-        name = "i"
-        url = "http://SECRET:SECRET@h/a.flv?SECRET"
-        headers = { A = "SECRET" }
-        [[relay.input]]
-        name = "p"
-        type = "push"
-        key = "live/SECRET"
-        auth = { tx_key = "SECRET-SECRET" }
-        [[relay.output]]
-        id = "1"
-        url = "rtmp://h/live/SECRET?SECRET"
-        [[relay.output]]
-        id = "2"
-        server = "rtmp://h/live?SECRET"
-        key = 'SECRET'
-    "#;
+    let good = fs::read_to_string(repository("fixtures/config/good/secrets.toml")).unwrap();
     let mut refused = 0;
     for (at, _) in good.char_indices() {
         for with in ["", "\"", "'", "\n", "=", "[", "#", "\\", "3", "${"] {

@@ -8,6 +8,7 @@ fn the_description_shows_everything_but_secrets() {
         let config = Config::load(&path, &|_| None).unwrap();
         for text in [config.describe(), format!("{config:?}")] {
             for secret in [
+                "SECRET",
                 "password",
                 "sign=",
                 "backup=1",
