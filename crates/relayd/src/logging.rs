@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::Cli,
-    config::{LogConfig, LogFormat},
+    config::{LogConfig, LogFormat, log_filter},
 };
 
 /// The filter of a running log, to be changed with the configuration.
@@ -63,5 +63,5 @@ fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     ensure!(directives.is_ascii(), "log level {directives:?}: allowed are ASCII characters");
     let quiet = ["hyper", "hyper_util", "reqwest", "h2", "rustls", "mio", "axum", "tower", "want"];
     let filter = quiet.iter().fold(directives.to_owned(), |filter, library| format!("{filter},{library}=error"));
-    EnvFilter::try_new(&filter).with_context(|| format!("log level {directives:?}"))
+    log_filter(&filter).with_context(|| format!("log level {directives:?}"))
 }
