@@ -1,7 +1,8 @@
-//! The least that any relay can do: a loop that writes what it reads to every socket, one system call each.
+//! The least that a relay with a system call per output and write can do: a loop that writes what it reads to every
+//! socket.
 //!
-//! It fails over to nothing, repairs nothing, and stands still while one socket is full. What a relay costs beyond it is
-//! the relay's own; what it costs itself is the kernel's.
+//! It fails over to nothing, repairs nothing, and stands still while one socket is full. What it costs is the kernel's. A
+//! relay that costs less makes fewer calls.
 
 use std::{
     ffi::OsString,
