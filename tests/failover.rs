@@ -85,6 +85,29 @@ async fn a_twin_takes_over_within_the_gop() {
     assert_eq!(headers, 2, "headers were sent again although their bytes are the same");
 }
 
+/// `slow_ratio`, over ten seconds: half of real time is too slow, nine tenths are not.
+#[tokio::test]
+async fn a_primary_slower_than_real_time_is_left() {
+    let first = Encode::live("first");
+    let second = Encode::live("second").on(first.clock()).header_variant(1);
+    let (slow, late) = tokio::join!(
+        stage(Feed::of(&first).rate(0.5), Feed::of(&second), ""),
+        stage(Feed::of(&first).rate(0.9), Feed::of(&second), "")
+    );
+    slow.ingest.published(100).await;
+    slow.active("backup").await;
+    assert_eq!(slow.relayd.series("relayd_splices_total{reason=\"slow\",relay=\"r\"}").await, Some(1.0));
+    let record = slow.flows_on().await;
+    judge_keyframe_splice(&record, &[&first, &second]);
+    // Sooner than ten seconds, 125 frames of the slow one, nobody can tell.
+    let before = record.ids(Track::Video).iter().filter(|id| id.encode == "first").count();
+    assert!(before >= 120, "left after {before} frames");
+
+    judge::clean(&late.flows_on().await, &first);
+    let status = late.relayd.status("r").await;
+    assert_eq!((&status["active_input"], &status["splices"]), (&"primary".into(), &0.into()), "{status}");
+}
+
 #[tokio::test]
 async fn a_silent_primary_is_left() {
     let first = Encode::live("first");

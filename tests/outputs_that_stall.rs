@@ -1,11 +1,11 @@
 //! Platforms that read too slowly, or not at all, or drop the connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::{Authority, Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Script, Track, judge};
 
-use crate::stage::{input_of, output, output_of, pull, relay, setup, start};
+use crate::stage::{failover, input_of, output, output_of, pull, relay, setup, start};
 
 /// About 6 Mbit/s, so that buffers of the system fill within a second or two.
 fn heavy(name: &str) -> Encode {
@@ -43,6 +43,26 @@ async fn an_output_that_stops_reading_disturbs_no_other() {
     judge::in_time(&record, &encode, Duration::from_millis(700));
     assert_eq!(good.records().len(), 1, "the good output reconnected");
     assert_eq!(output_of(&relayd.status("r").await, "good")["skipped_tags"], 0);
+}
+
+/// Neither the rest of a programme that has ended nor the goodbye waits for a platform that takes nothing.
+#[tokio::test]
+async fn an_ended_programme_leaves_a_deaf_platform_in_time() {
+    let (origin, encode) = (Origin::start().await, heavy("main"));
+    let feed = origin.serve("main", Feed::of(&encode));
+    let deaf = Ingest::scripted(Script::new().stop_reading_after(100)).await;
+    let patient = output("deaf", &deaf.url("key"), "write_timeout = \"60s\"\nmax_lag = \"1h\"");
+    let parts = [pull("primary", feed.url(), ""), patient, failover("hold = \"100ms\"")];
+    let relayd = start(&relay("r", &parts)).await;
+    relayd.until("r", "the output lags", |status| output_of(status, "deaf")["lag_ms"].as_u64() > Some(500)).await;
+
+    feed.set_status(404);
+    feed.kill();
+    relayd.logs("the hold is over").await;
+    let over = Instant::now();
+    relayd.until("r", "the output has left", |status| output_of(status, "deaf")["state"] == "idle").await;
+    assert!(over.elapsed() < Duration::from_secs(5), "{:?}", over.elapsed());
+    assert_eq!(deaf.records().len(), 1, "the output came back without media");
 }
 
 #[tokio::test]

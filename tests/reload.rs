@@ -1,10 +1,12 @@
 //! The configuration file is read again while the programme runs: what has not changed notices nothing.
 
 mod inputs;
+mod listeners;
 mod outputs;
+mod silence;
 
 use serde_json::Value;
-use testkit::{DEADLINE, Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Served, Signal, eventually, http, judge};
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Served, Signal, http, judge};
 
 use crate::stage::{failover, input_of, output, pull, relay, setup, start};
 
@@ -268,47 +270,6 @@ async fn counters_survive() {
     }
     assert_eq!(stage.relayd.series("relayd_input_reconnects_total{input=\"backup\",relay=\"r\"}").await, Some(1.0));
     assert_eq!(stage.relayd.series("relayd_output_reconnects_total{output=\"0\",relay=\"r\"}").await, Some(0.0));
-}
-
-#[tokio::test]
-async fn the_http_side_moves_and_changes_its_token() {
-    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
-    let feed = origin.serve("a", Feed::of(&encode));
-    let config = relay("r", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
-    let mut relayd = setup(&config).token("first").start().await;
-    ingest.published(40).await;
-    relayd.write("admin.token", "second");
-    assert_eq!(reload(&relayd, str::to_owned).await, ["admin: token: changed"]);
-    assert_eq!(relayd.get("/api/v1/relays").await.status, 401, "the old token");
-    relayd.moved(Some("second"));
-    assert_eq!(relayd.get("/api/v1/relays").await.status, 200);
-    let mut viewer = http::open(relayd.admin(), "GET", "/live/r.flv?token=second", &[], b"").await.unwrap();
-
-    let old = relayd.admin();
-    let changes = reload(&relayd, |config| config.replace("127.0.0.1:0", "127.0.0.2:0")).await;
-    assert_eq!(changes, ["admin: listen: 127.0.0.1:0 -> 127.0.0.2:0"]);
-    relayd.logs("HTTP side listen=127.0.0.2").await;
-    relayd.moved(Some("second"));
-    let new = relayd.admin();
-    assert_eq!(relayd.get("/readyz").await.status, 200);
-    eventually("the old listener is gone", DEADLINE, async || {
-        match http::request(old, "GET", "/readyz", &[], b"").await {
-            Err(_) => Ok(()),
-            Ok(response) => Err(format!("{} from the old address", response.status)),
-        }
-    })
-    .await;
-    // Who watches goes on watching.
-    for _ in 0..20 {
-        assert!(viewer.next().await.unwrap().is_some());
-    }
-    // Hosts.
-    let host = [("Host", "relay.example.com"), ("Authorization", "Bearer second")];
-    assert_eq!(http::request(new, "GET", "/api/v1/relays", &host, b"").await.unwrap().status, 403);
-    reload(&relayd, |config| format!("{config}hosts = [\"relay.example.com\"]\n")).await;
-    assert_eq!(http::request(new, "GET", "/api/v1/relays", &host, b"").await.unwrap().status, 200);
-    judge::clean(&flows_on(&ingest).await, &encode);
-    assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
 #[tokio::test]

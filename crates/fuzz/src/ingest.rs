@@ -5,18 +5,12 @@ use flv::amf0::{Limits, Value};
 use rtmp::ingest::{Ingest, IngestError, IngestEvent, IngestLimits};
 
 use crate::{
-    input::{Cuts, Input},
     peer::{HANDSHAKE, Peer},
     session::{Act, Language, Session, play_twice},
 };
 
-/// One byte that says how far the publisher has come already, three of cuts, then acts.
 pub(crate) fn run(data: &[u8]) {
-    let mut input = Input::new(data);
-    let (stage, cuts) = (input.byte() % 5, Cuts::draw(&mut input));
-    let mut peer = Peer::default();
-    let mut acts = beginning(stage, &mut peer);
-    acts.extend(LANGUAGE.acts(&mut input, &mut peer));
+    let (acts, cuts) = LANGUAGE.script(data, beginning);
     let said = acts.iter().map(|act| if let Act::Said(bytes) = act { bytes.len() } else { 0 }).sum::<usize>();
 
     let played = play_twice(Server::new, &acts, cuts);
@@ -24,17 +18,16 @@ pub(crate) fn run(data: &[u8]) {
     assert!(held.sum::<usize>() <= said, "more bytes of tags than were sent");
 }
 
-fn beginning(stage: u8, peer: &mut Peer) -> Vec<Act> {
+fn beginning(peer: &mut Peer) -> [Act; 4] {
     let app = Value::Object([("app", Value::str("live"))].into_iter().collect());
-    let acts = [
+    [
         Act::Said(HANDSHAKE.to_vec()),
         Act::Said(peer.command(0, &[Value::str("connect"), Value::Number(1.0), app]).to_vec()),
         Act::Said(
             peer.command(1, &[Value::str("publish"), Value::Number(2.0), Value::Null, Value::str("in?a=b")]).to_vec(),
         ),
         Act::Turn(ACCEPT),
-    ];
-    acts.into_iter().take(usize::from(stage)).collect()
+    ]
 }
 
 /// The session and what has happened to it.

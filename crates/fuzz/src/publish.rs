@@ -9,33 +9,26 @@ use rtmp::{
 };
 
 use crate::{
-    input::{Cuts, Input},
     peer::{HANDSHAKE, Peer},
     session::{Act, Language, Session, play_twice},
 };
 
-/// One byte that says how far the session has come already, three of cuts, then acts.
 pub(crate) fn run(data: &[u8]) {
-    let mut input = Input::new(data);
-    let (stage, cuts) = (input.byte() % 5, Cuts::draw(&mut input));
-    let mut peer = Peer::default();
-    let mut acts = beginning(stage, &mut peer);
-    acts.extend(LANGUAGE.acts(&mut input, &mut peer));
+    let (acts, cuts) = LANGUAGE.script(data, beginning);
 
     let played = play_twice(Client::new, &acts, cuts);
     let starts = played.events.iter().filter(|event| matches!(event, PublishEvent::Started { .. })).count();
     assert!(starts <= 1, "started {starts} times");
 }
 
-fn beginning(stage: u8, peer: &mut Peer) -> Vec<Act> {
+fn beginning(peer: &mut Peer) -> [Act; 4] {
     let result = |transaction, value| [Value::str("_result"), Value::Number(transaction), Value::Null, value];
-    let acts = [
+    [
         Act::Said(HANDSHAKE.to_vec()),
         Act::Said(peer.command(0, &result(1.0, Value::Null)).to_vec()),
         Act::Said(peer.command(0, &result(4.0, Value::Number(1.0))).to_vec()),
         Act::Said(peer.command(0, &result(5.0, Value::Null)).to_vec()),
-    ];
-    acts.into_iter().take(usize::from(stage)).collect()
+    ]
 }
 
 /// The session and how far it has come.

@@ -40,8 +40,19 @@ pub(crate) struct Language {
 }
 
 impl Language {
+    /// Draws what happens to a session, and the cuts: a byte that says how much of `beginning` has been said already, three
+    /// of cuts, then acts.
+    pub(crate) fn script(&self, data: &[u8], beginning: fn(&mut Peer) -> [Act; 4]) -> (Vec<Act>, Cuts) {
+        let mut input = Input::new(data);
+        let (stage, cuts) = (input.byte() % 5, Cuts::draw(&mut input));
+        let mut peer = Peer::default();
+        let mut acts: Vec<_> = beginning(&mut peer).into_iter().take(usize::from(stage)).collect();
+        acts.extend(self.acts(&mut input, &mut peer));
+        (acts, cuts)
+    }
+
     /// Draws acts until `input` is used up.
-    pub(crate) fn acts(&self, input: &mut Input<'_>, peer: &mut Peer) -> Vec<Act> {
+    fn acts(&self, input: &mut Input<'_>, peer: &mut Peer) -> Vec<Act> {
         let (mut acts, mut total) = (Vec::new(), 0);
         while !input.is_empty() && acts.len() < MAX_ACTS && total < MAX_SAID {
             let act = match input.byte() % 9 {

@@ -78,6 +78,8 @@ pub struct Log {
     first: u64,
     /// The number of the present programme's first entry.
     begins: u64,
+    /// How many programmes have ended.
+    programme: u64,
     written: u64,
     last: [Option<i64>; 3],
     headers: Arc<HeaderForms>,
@@ -97,6 +99,7 @@ impl Log {
             entries: VecDeque::new(),
             first: 0,
             begins: 0,
+            programme: 0,
             written: 0,
             last: [None; 3],
             headers: Arc::default(),
@@ -182,9 +185,15 @@ impl Log {
         }
     }
 
+    /// The number of the present programme, which goes up when one ends.
+    pub fn programme(&self) -> u64 {
+        self.programme
+    }
+
     /// The programme ends: readers may finish, and nobody begins with what is held now.
     pub fn end_programme(&mut self) {
         self.begins = self.end();
+        self.programme += 1;
         self.newest_key = None;
         self.has_video = false;
     }

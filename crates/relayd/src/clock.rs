@@ -41,6 +41,8 @@ const NOTABLE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     #[test]
@@ -55,5 +57,25 @@ mod tests {
         assert_eq!(look(30, 3_630.0), None);
         assert_eq!(look(40, 40.0), Some(-3_600.0));
         assert_eq!(look(50, 50.9), None);
+    }
+    /// What carries media and decides about it is none of them: no jump of the clock can reach it.
+    #[test]
+    fn only_these_ask_for_the_time_of_day() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut folders, mut found) = (vec![root.clone()], vec![]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if fs::read_to_string(&path).unwrap().contains("time_of_day") {
+                    found.push(path.strip_prefix(&root).unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        // The watch over the clock itself; a time to be shown; the expiry of a signed URL; times to be shown.
+        let expected = ["clock.rs", "daemon.rs", "http/mod.rs", "ingest/admit.rs", "status.rs"];
+        assert_eq!(found, expected.map(Path::new));
     }
 }

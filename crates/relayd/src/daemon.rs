@@ -95,10 +95,10 @@ pub(crate) struct Daemon {
     http: Http,
     door: Door,
     /// With the rules of who may ask.
-    admin: Option<(Listening, Rules)>,
-    ingest: Option<Listening>,
+    pub(crate) admin: Option<(Listening, Rules)>,
+    pub(crate) ingest: Option<Listening>,
     /// With the certificate that it shows.
-    ingest_tls: Option<(Listening, IngestTls)>,
+    pub(crate) ingest_tls: Option<(Listening, IngestTls)>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     viewers: CancellationToken,
@@ -106,19 +106,20 @@ pub(crate) struct Daemon {
 
 /// A relay's task.
 pub(crate) struct Relay {
-    pub(crate) name: String,
+    /// What the task runs by.
+    pub(crate) config: RelayConfig,
     pub(crate) handle: RelayHandle,
     /// Ends it in good order.
     pub(crate) cancel: CancellationToken,
 }
 
 /// A listener's task.
-struct Listening {
+pub(crate) struct Listening {
     /// As configured: port 0 stays 0.
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     cancel: CancellationToken,
-    /// Keeps the socket open, through panics of the task as well.
-    _socket: Acceptor,
+    /// Keeps it open, through panics of the task as well.
+    pub(crate) socket: Acceptor,
 }
 
 impl Daemon {
@@ -197,24 +198,13 @@ impl Daemon {
         let (task, handle) = RelayTask::new(config.clone(), self.shared.clone(), cancel.clone());
         let (lane, span) = (task.lane(), info_span!("relay", relay = config.name));
         self.tasks.spawn_on(task.run().instrument(span), lane.handle());
-        self.relays.push(Relay { name: config.name.clone(), handle, cancel });
+        self.relays.push(Relay { config: config.clone(), handle, cancel });
     }
 
     /// The HTTP side answers for these from now on.
     pub(crate) fn show_relays(&self) {
-        self.http.set_relays(self.relays.iter().map(|relay| (relay.name.clone(), relay.handle.clone())).collect());
-    }
-
-    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|(listening, _)| listening.address)
-    }
-
-    pub(crate) fn ingest_address(&self) -> Option<SocketAddr> {
-        self.ingest.as_ref().map(|listening| listening.address)
-    }
-
-    pub(crate) fn tls_ingest_address(&self) -> Option<SocketAddr> {
-        self.ingest_tls.as_ref().map(|(listening, _)| listening.address)
+        self.http
+            .set_relays(self.relays.iter().map(|relay| (relay.config.name.clone(), relay.handle.clone())).collect());
     }
 
     /// Where relays made over an API may go, as `config` has it.
@@ -224,7 +214,7 @@ impl Daemon {
 
     /// The HTTP side as `config` has it. It moves to `listener` if there is one; what the old one is answering has
     /// `admin_drain`.
-    pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<TcpListener>) {
+    pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<Acceptor>) {
         if config.is_none() || listener.is_some() {
             if let Some((listening, rules)) = self.admin.take() {
                 rules.close(config);
@@ -233,13 +223,13 @@ impl Daemon {
             self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
         }
         let Some(config) = config else { return };
-        let Some(listener) = listener else {
+        let Some(acceptor) = listener else {
             if let Some((_, rules)) = &self.admin {
                 rules.set(config);
             }
             return;
         };
-        let (acceptor, rules, cancel) = (Acceptor::new(listener), Rules::new(config), self.viewers.child_token());
+        let (rules, cancel) = (Rules::new(config), self.viewers.child_token());
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
         *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
@@ -253,46 +243,46 @@ impl Daemon {
                 }
             }
         }));
-        self.admin = Some((Listening { address: config.listen, cancel, _socket: acceptor }, rules));
+        self.admin = Some((Listening { address: config.listen, cancel, socket: acceptor }, rules));
     }
 
     /// The RTMP listener as `config` has it. It moves to `listener` if there is one; publishers that were let in stay.
-    pub(crate) fn move_ingest(&mut self, config: Option<&IngestConfig>, listener: Option<TcpListener>) {
+    pub(crate) fn move_ingest(&mut self, config: Option<&IngestConfig>, listener: Option<Acceptor>) {
         if config.is_none() || listener.is_some() {
             self.ingest.take().inspect(|listening| listening.cancel.cancel());
         }
-        let (Some(config), Some(listener)) = (config, listener) else { return };
-        let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
+        let (Some(config), Some(acceptor)) = (config, listener) else { return };
+        let cancel = self.cancel.child_token();
         info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMP ingest");
         let (door, stop, socket) = (self.door.clone(), cancel.clone(), acceptor.clone());
         let listen = keep_up("RTMP ingest", move || ingest::listen(socket.clone(), None, door.clone(), stop.clone()));
         self.tasks.spawn(listen);
-        self.ingest = Some(Listening { address: config.listen, cancel, _socket: acceptor });
+        self.ingest = Some(Listening { address: config.listen, cancel, socket: acceptor });
     }
 
     /// The RTMPS listener with its certificate; the same as [`Self::move_ingest`].
     pub(crate) fn move_tls_ingest(
         &mut self,
         config: Option<(&IngestTlsConfig, CertifiedKey)>,
-        listener: Option<TcpListener>,
+        listener: Option<Acceptor>,
     ) {
         if config.is_none() || listener.is_some() {
             self.ingest_tls.take().inspect(|(listening, _)| listening.cancel.cancel());
         }
         let Some((config, certificate)) = config else { return };
-        let Some(listener) = listener else {
+        let Some(acceptor) = listener else {
             if let Some((_, tls)) = &self.ingest_tls {
                 tls.set(certificate);
             }
             return;
         };
-        let (acceptor, cancel) = (Acceptor::new(listener), self.cancel.child_token());
+        let cancel = self.cancel.child_token();
         info!(listen = %acceptor.local_addr().unwrap_or(config.listen), "RTMPS ingest");
         let tls = IngestTls::new(certificate);
         let (door, stop, socket, shown) = (self.door.clone(), cancel.clone(), acceptor.clone(), tls.clone());
         let listen = move || ingest::listen(socket.clone(), Some(shown.clone()), door.clone(), stop.clone());
         self.tasks.spawn(keep_up("RTMPS ingest", listen));
-        self.ingest_tls = Some((Listening { address: config.listen, cancel, _socket: acceptor }, tls));
+        self.ingest_tls = Some((Listening { address: config.listen, cancel, socket: acceptor }, tls));
     }
 
     async fn drain(self, signals: &mut Signals) -> Ended {
@@ -322,11 +312,11 @@ impl Daemon {
     }
 }
 
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<Acceptor> {
+    TcpListener::bind(address).await.map(Acceptor::new)
 }
 
-async fn bind_named(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind_named(key: &str, address: SocketAddr) -> anyhow::Result<Acceptor> {
     bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,8 @@ use crate::lanes::Lane;
 pub struct Fanout {
     log: Mutex<Log>,
     head: watch::Sender<Head>,
-    /// The head as each lane's readers see it.
-    lanes: Mutex<HashMap<usize, watch::Sender<Head>>>,
+    /// The head as each lane's readers see it, while there are any.
+    lanes: Arc<Mutex<HashMap<usize, watch::Sender<Head>>>>,
 }
 
 /// What readers wait for.
@@ -27,8 +27,6 @@ pub struct Fanout {
 pub struct Head {
     /// The number of the next entry at the last flush.
     pub end: u64,
-    /// Goes up when sessions are to end because the programme has.
-    pub programme: u64,
     /// The relay is gone: nothing will ever come again.
     pub over: bool,
 }
@@ -36,7 +34,7 @@ pub struct Head {
 impl Fanout {
     /// A log without entries.
     pub fn new(policy: LogPolicy) -> Self {
-        Self { log: Mutex::new(Log::new(policy)), head: watch::Sender::new(Head::default()), lanes: Mutex::default() }
+        Self { log: Mutex::new(Log::new(policy)), head: watch::Sender::new(Head::default()), lanes: Arc::default() }
     }
 
     /// Appends tags. Returns when a flush is due at the latest: at once, and done already, when a video frame or a
@@ -72,7 +70,8 @@ impl Fanout {
         log.end_programme();
         let end = log.end();
         drop(log);
-        self.head.send_modify(|head| *head = Head { end, programme: head.programme + 1, ..*head });
+        // Also where nothing is new but that it has ended.
+        self.head.send_modify(|head| head.end = end);
     }
 
     /// Lets those who watch go: the relay is gone.
@@ -92,10 +91,23 @@ impl Fanout {
         let local = lanes.entry(lane.index()).or_insert_with(|| {
             let mut head = self.subscribe();
             let local = watch::Sender::new(*head.borrow_and_update());
-            let bell = local.clone();
+            let (bell, lanes, lane_index) = (local.clone(), Arc::clone(&self.lanes), lane.index());
             lane.handle().spawn(async move {
-                while head.changed().await.is_ok() {
-                    bell.send_replace(*head.borrow_and_update());
+                loop {
+                    tokio::select! {
+                        changed = head.changed() => match changed {
+                            Ok(()) => _ = bell.send_replace(*head.borrow_and_update()),
+                            Err(_) => return,
+                        },
+                        () = bell.closed() => {
+                            // Under the lock nobody new subscribes.
+                            let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
+                            if bell.receiver_count() == 0 {
+                                lanes.remove(&lane_index);
+                                return;
+                            }
+                        }
+                    }
                 }
             });
             local
@@ -112,3 +124,33 @@ impl Fanout {
 
 /// How long audio waits for a video frame to leave with: a write costs the same whatever it carries.
 pub const AUDIO_RIDES: Duration = Duration::from_millis(40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::Lanes;
+
+    #[tokio::test]
+    async fn a_bell_rings_for_as_long_as_somebody_listens() {
+        let (lanes, fanout) = (Lanes::start().expect("threads"), Fanout::new(LogPolicy::default()));
+        let seat = lanes.for_relay();
+        let lane = seat.lane();
+        let mut heads = [fanout.subscribe_on(lane), fanout.subscribe_on(lane)];
+        let key = Placed { class: flv::Class::Key, dts: 0, body: vec![0x17, 1].into() };
+        fanout.push(std::slice::from_ref(&key), Instant::now());
+        for head in &mut heads {
+            head.changed().await.expect("the bell is there");
+            assert_eq!(head.borrow_and_update().end, 1);
+        }
+        assert_eq!(fanout.lanes.lock().unwrap().len(), 1);
+        drop(heads);
+        // Behind the bell, which has been woken.
+        lane.handle().spawn(async {}).await.unwrap();
+        assert!(fanout.lanes.lock().unwrap().is_empty(), "nobody listens");
+
+        let mut head = fanout.subscribe_on(lane);
+        assert_eq!(head.borrow_and_update().end, 1);
+        fanout.end_programme();
+        head.changed().await.expect("there is a new bell");
+    }
+}

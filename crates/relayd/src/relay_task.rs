@@ -333,7 +333,13 @@ impl RelayTask {
                 Action::Stop(input) => self.inputs[input].let_go(),
                 Action::Restart(input, reason) => self.command(input, Command::Restart(reason)),
                 Action::Play(input) => self.command(input, Command::Play),
-                Action::EndSessions => self.fanout.end_programme(),
+                Action::EndSessions => {
+                    // What was emitted before belongs to the programme that ends.
+                    if let Some(running) = &mut self.running {
+                        running.publish(&self.fanout, now);
+                    }
+                    self.fanout.end_programme();
+                }
                 Action::Finish => {
                     if let Some(running) = &mut self.running {
                         running.finish = true;
@@ -408,3 +414,6 @@ const BATCH: usize = 16;
 const STATUS_LINE: Duration = Duration::from_secs(10);
 /// How long the outputs may take to end their sessions.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;

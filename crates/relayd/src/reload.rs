@@ -1,15 +1,18 @@
 //! Reading the configuration file again while everything runs. What has not changed in it notices nothing.
 
-use std::{env, io, net::SocketAddr, panic::AssertUnwindSafe};
+mod listeners;
+
+use std::{env, io, mem, net::SocketAddr, panic::AssertUnwindSafe};
 
 use futures::{FutureExt, future::join_all};
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::oneshot, task::spawn_blocking};
+use tokio::{sync::oneshot, task::spawn_blocking};
 use tracing::{error, info, warn};
 
+use self::listeners::Listeners;
 use crate::{
-    config::{Config, ConfigError, IngestTlsConfig, RelayConfig},
-    daemon::{Daemon, bind},
+    config::{Changes, Config, ConfigError, IngestTlsConfig, RelayConfig},
+    daemon::Daemon,
     ingest::CertificateError,
 };
 
@@ -26,9 +29,11 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// What differs in the file and cannot be changed while running; it goes on as it was.
     pub needs_restart: Vec<String>,
+    /// What concerns a relay that does not answer; it goes on as it was, and the next reload tries it again.
+    pub not_applied: Vec<String>,
 }
 
-/// Why a reload changed nothing.
+/// Why a reload did not do what the file asks for. Nothing has changed, except after [`Panicked`](Self::Panicked).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
@@ -36,12 +41,14 @@ pub enum ReloadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A listener cannot move to its new address.
-    #[error("{key}: cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}: {source}{}", two_reloads(*.in_the_way))]
     Listen {
         /// The key with its table.
         key: &'static str,
         /// The new address.
         address: SocketAddr,
+        /// What relayd itself listens on until the reload has been carried out, and what excludes the new address.
+        in_the_way: Option<SocketAddr>,
         /// What the system said.
         source: io::Error,
     },
@@ -49,16 +56,28 @@ pub enum ReloadError {
     #[error("ingest.tls_cert: {0}")]
     Certificate(#[from] CertificateError),
     /// A bug in relayd.
-    #[error("the reload panicked; the log says where")]
+    #[error(
+        "a bug in relayd: the reload panicked, at the place that the log names; what came before it is in force, the rest is \
+         as it was: reload again, or restart"
+    )]
     Panicked,
+}
+
+fn two_reloads(in_the_way: Option<SocketAddr>) -> String {
+    let why = |own| {
+        format!(
+            "; relayd itself listens on {own} until it has moved: move to another port first, and with a second reload here"
+        )
+    };
+    in_the_way.map_or_else(String::new, why)
 }
 
 /// Reads the file again and carries out what has changed, for `SIGHUP` or whoever else asked. One at a time.
 pub(crate) async fn reload(daemon: &mut Daemon, asked_by: &'static str) -> Result<Reloaded, ReloadError> {
     let reloaded = AssertUnwindSafe(daemon.reload()).catch_unwind().await.unwrap_or(Err(ReloadError::Panicked));
     match &reloaded {
-        Ok(Reloaded { changes, needs_restart }) => {
-            if changes.is_empty() && needs_restart.is_empty() {
+        Ok(Reloaded { changes, needs_restart, not_applied }) => {
+            if changes.is_empty() && needs_restart.is_empty() && not_applied.is_empty() {
                 info!(asked_by, "reload: nothing has changed");
             }
             for change in changes {
@@ -67,7 +86,11 @@ pub(crate) async fn reload(daemon: &mut Daemon, asked_by: &'static str) -> Resul
             for change in needs_restart {
                 warn!(asked_by, "reload: needs a restart: {change}");
             }
+            for change in not_applied {
+                error!(asked_by, "reload: not applied: {change}");
+            }
         }
+        Err(error @ ReloadError::Panicked) => error!(asked_by, %error, "reload: cut short"),
         Err(error) => error!(asked_by, %error, "reload: nothing changes"),
     }
     reloaded
@@ -77,76 +100,61 @@ impl Daemon {
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let path = self.config.path.clone();
         let load = spawn_blocking(move || Config::load(&path, &|name| env::var(name).ok()));
-        let mut new = load.await.map_err(|_| ReloadError::Panicked)??;
+        let new = load.await.map_err(|_| ReloadError::Panicked)??;
         // What can fail comes first: beyond here nothing is refused any more.
-        let admin = new_listener("admin.listen", self.admin_address(), new.admin.as_ref().map(|it| it.listen)).await?;
-        let (ingest_config, tls_config) = (new.ingest.as_ref(), new.ingest.as_ref().and_then(|it| it.tls.as_ref()));
-        let ingest = new_listener("ingest.listen", self.ingest_address(), ingest_config.map(|it| it.listen)).await?;
-        let tls_ingest =
-            new_listener("ingest.tls_listen", self.tls_ingest_address(), tls_config.map(|it| it.listen)).await?;
+        let Listeners { admin, ingest, tls_ingest } = Listeners::bind(self, &new).await?;
+        let tls_config = new.ingest.as_ref().and_then(|it| it.tls.as_ref());
         let certificate = tls_config.map(IngestTlsConfig::certificate).transpose()?;
 
-        let changes = self.config.changes(&new);
-        let mut reloaded = Reloaded { changes: changes.live, needs_restart: changes.needs_restart };
+        // What only a restart changes goes on as it was, and is told again by the next reload.
+        let mut fixed = new.clone();
+        fixed.log.format = self.config.log.format;
+        fixed.limits.clone_from(&self.config.limits);
         if self.config.log.level != new.log.level && !self.log.set(&new.log.level) {
-            let level = reloaded.changes.extract_if(.., |change| change.starts_with("log: level: "));
-            reloaded
-                .needs_restart
-                .extend(level.map(|change| format!("{change} (overridden by RUST_LOG or --log-level)")));
-            new.log.level.clone_from(&self.config.log.level);
+            fixed.log.level.clone_from(&self.config.log.level);
         }
-        // What needs a restart goes on as it was, and is told again by the next reload.
-        new.log.format = self.config.log.format;
-        new.limits.clone_from(&self.config.limits);
         self.change_egress(&new);
         self.move_admin(new.admin.as_ref(), admin);
         self.move_ingest(new.ingest.as_ref(), ingest);
-        let tls_config = new.ingest.as_ref().and_then(|it| it.tls.as_ref());
         self.move_tls_ingest(tls_config.zip(certificate), tls_ingest);
         self.change_relays(&new.relays).await;
-        self.config = new;
-        Ok(reloaded)
+        // So does a relay that does not answer.
+        let relays = self.relays.iter().map(|relay| relay.config.clone()).collect();
+        let before = mem::replace(&mut self.config, Config { relays, ..fixed.clone() });
+
+        let Changes { live: overridden, mut needs_restart } = fixed.changes(&new);
+        needs_restart.extend(overridden.iter().map(|it| format!("{it} (overridden by RUST_LOG or --log-level)")));
+        let not_applied = self.config.changes(&fixed).live;
+        Ok(Reloaded {
+            changes: before.changes(&self.config).live,
+            needs_restart,
+            not_applied: not_applied.iter().map(|it| format!("{it} (the relay does not answer)")).collect(),
+        })
     }
 
     /// Relays are known by their names.
     async fn change_relays(&mut self, new: &[RelayConfig]) {
-        let is_listed = |name: &str| new.iter().any(|config| config.name == name);
-        for gone in self.relays.extract_if(.., |relay| !is_listed(&relay.name)) {
+        let listed = |name: &str| new.iter().find(|config| config.name == name);
+        for gone in self.relays.extract_if(.., |relay| listed(&relay.config.name).is_none()) {
             gone.cancel.cancel();
         }
-        let before = |name: &str| self.config.relays.iter().find(|config| config.name == name);
-        let changed = new.iter().filter_map(|config| {
-            let relay = self.relays.iter().find(|relay| relay.name == config.name)?;
-            (before(&config.name) != Some(config)).then_some((relay, config))
+        let changed = self.relays.iter_mut().filter_map(|relay| {
+            let config = listed(&relay.config.name)?;
+            (relay.config != *config).then_some((relay, config))
         });
         join_all(changed.map(async |(relay, config)| {
-            if relay.handle.reconfigure(config.clone()).await.is_none() {
-                error!(relay = relay.name, "reload: the relay does not answer");
+            if relay.handle.reconfigure(config.clone()).await {
+                relay.config = config.clone();
             }
         }))
         .await;
         for config in new {
-            if self.relays.iter().all(|relay| relay.name != config.name) {
+            if self.relays.iter().all(|relay| relay.config.name != config.name) {
                 self.start_relay(config);
             }
         }
         let place = |name: &str| new.iter().position(|config| config.name == name);
-        self.relays.sort_by_key(|relay| place(&relay.name));
+        self.relays.sort_by_key(|relay| place(&relay.config.name));
         self.show_relays();
-    }
-}
-
-/// A socket for an address that is listened on from now on; none when nothing changes, or nobody listens any more.
-async fn new_listener(
-    key: &'static str,
-    old: Option<SocketAddr>,
-    new: Option<SocketAddr>,
-) -> Result<Option<TcpListener>, ReloadError> {
-    match new {
-        Some(address) if old != Some(address) => match bind(address).await {
-            Ok(listener) => Ok(Some(listener)),
-            Err(source) => Err(ReloadError::Listen { key, address, source }),
-        },
-        _ => Ok(None),
     }
 }

@@ -101,7 +101,7 @@ fn nobody_begins_with_what_an_ended_programme_left_and_readers_may_finish() {
     log.push(&placed(Class::Key, 0, 10), Instant::now());
     log.push(&placed(Class::Audio, 0, 10), Instant::now());
     log.end_programme();
-    assert_eq!((log.entry_point(), log.end()), (None, 2));
+    assert_eq!((log.entry_point(), log.end(), log.programme()), (None, 2, 1));
     assert!(log.get(1).is_some());
     log.push(&placed(Class::Key, 40, 10), Instant::now());
     assert_eq!(log.entry_point(), Some(2));

@@ -1,6 +1,8 @@
 //! What only tests ask for: tasks that go wrong on command, so that it is seen what becomes of the others. The paths do
 //! not exist unless test hooks are on.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{Path, State},
@@ -42,9 +44,9 @@ pub(super) async fn panic(State(http): State<Http>, Path(name): Path<String>, bo
     }
 }
 
-/// `POST …/wedge`: the relay's task is stuck from now on.
-pub(super) async fn wedge(State(http): State<Http>, Path(name): Path<String>) -> Response {
+/// `POST …/wedge`: the relay's task is stuck from now on, for as many milliseconds as the body says, or for ever.
+pub(super) async fn wedge(State(http): State<Http>, Path(name): Path<String>, body: Bytes) -> Response {
     let Some(relay) = http.relay(&name) else { return Problem::no_such_relay().into_response() };
-    relay.wedge().await;
+    relay.wedge(serde_json::from_slice(&body).ok().map(Duration::from_millis)).await;
     StatusCode::NO_CONTENT.into_response()
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -29,14 +29,22 @@ pub(super) type Seat = Arc<Mutex<Option<Live>>>;
 #[derive(Clone, Debug, Default)]
 pub struct Flushers(Arc<Mutex<ByLane>>);
 
-/// By the lane's number and the kind of flush.
-type ByLane = HashMap<(usize, Flush), Arc<Flusher>>;
+/// By the lane's number and the kind of flush. A flusher lives for as long as it runs or a session is about to join it.
+type ByLane = HashMap<(usize, Flush), Weak<Flusher>>;
 
 impl Flushers {
     /// The flusher for sessions of this kind on `lane`.
     pub(super) fn on(&self, lane: &Lane, flush: Flush) -> Arc<Flusher> {
         let mut flushers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(flushers.entry((lane.index(), flush)).or_default())
+        let key = (lane.index(), flush);
+        if let Some(flusher) = flushers.get(&key).and_then(Weak::upgrade) {
+            return flusher;
+        }
+        // Reloads may ask for ever other kinds of flush.
+        flushers.retain(|_, flusher| flusher.strong_count() > 0);
+        let flusher = Arc::default();
+        flushers.insert(key, Arc::downgrade(&flusher));
+        flusher
     }
 }
 
@@ -86,16 +94,16 @@ impl Flusher {
                     }
                 }
             }
-            let Head { programme, over, .. } = *head.borrow_and_update();
-            if over {
+            if head.borrow_and_update().over {
                 self.sessions().is_running = false;
                 return;
             }
-            let stretch = {
+            let (stretch, programme) = {
                 let log = fanout.log();
                 let stretch = Stretch::new(&log, from, BATCH);
                 from = log.end();
-                stretch
+                // Of one look: nothing of the next programme is written to a session of this one.
+                (stretch, log.programme())
             };
             let mut done = 0;
             while self.write(&mut done, stretch.as_ref(), programme, &mut burst) {
@@ -179,3 +187,22 @@ impl std::fmt::Debug for Sessions {
 
 /// Sessions written to before others on the lane get their turn.
 const AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::Lanes;
+
+    #[test]
+    fn only_flushers_in_use_are_kept() {
+        let (lanes, flushers) = (Lanes::start().expect("threads"), Flushers::default());
+        let seat = lanes.for_relay();
+        let frame = flushers.on(seat.lane(), Flush::Frame);
+        for ms in 100..200 {
+            let flusher = flushers.on(seat.lane(), Flush::Every(Duration::from_millis(ms)));
+            assert!(Arc::ptr_eq(&flusher, &flushers.on(seat.lane(), Flush::Every(Duration::from_millis(ms)))));
+        }
+        assert_eq!(flushers.0.lock().unwrap().len(), 2, "the one in use and the newest");
+        assert!(Arc::ptr_eq(&frame, &flushers.on(seat.lane(), Flush::Frame)));
+    }
+}

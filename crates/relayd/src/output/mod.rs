@@ -118,8 +118,13 @@ impl Output {
     async fn media(&self, cursor: &Cursor) -> u64 {
         let mut head = self.head.clone();
         loop {
-            let programme = head.borrow_and_update().programme;
-            if cursor.is_behind(&self.fanout.log()) {
+            head.mark_unchanged();
+            // Of one look: the head may lag behind the log, and what begins there may be another programme already.
+            let programme = {
+                let log = self.fanout.log();
+                cursor.is_behind(&log).then(|| log.programme())
+            };
+            if let Some(programme) = programme {
                 return programme;
             }
             if head.changed().await.is_err() {

@@ -48,7 +48,7 @@ pub(super) async fn run(
         opened = Box::pin(wire.open()) => opened?,
         () = output.cancel.cancelled() => return Ok(End::Cancelled),
     };
-    if output.head.borrow().programme != programme {
+    if output.fanout.log().programme() != programme {
         // It ended while the platform was being connected to: there is nothing to show there.
         wire.close().await;
         return Ok(End::ProgrammeEnded);

@@ -16,14 +16,15 @@ pub enum Request {
     Status(oneshot::Sender<RelayStatus>),
     /// Another input is to feed.
     Switch(String, oneshot::Sender<Switched>),
-    /// Its configuration is another, of the same name. Answers when it has been carried out.
+    /// Its configuration is another, of the same name. Answers before it is carried out, and only if it is: when nobody
+    /// waits for the answer any more, the old one stays in force.
     Reconfigure(Box<RelayConfig>, oneshot::Sender<()>),
     /// A task of the relay is to panic. Answers whether there is such a task; only with test hooks there is.
     Panic(PanicIn, oneshot::Sender<bool>),
     /// A sign of life.
     Ping(oneshot::Sender<()>),
-    /// To be stuck for ever, as in a deadlock. Tests ask for it.
-    Wedge,
+    /// To be stuck, for ever as in a deadlock, or for a while. Tests ask for it.
+    Wedge(Option<Duration>),
 }
 
 /// Whether a relay's task is alive.
@@ -93,14 +94,32 @@ impl RelayHandle {
         }
     }
 
-    /// Lets the task be stuck for ever. For tests.
-    pub async fn wedge(&self) {
-        let _ = self.requests.send(Request::Wedge).await;
+    /// Lets the task be stuck, for ever unless told how long. For tests.
+    pub async fn wedge(&self, pause: Option<Duration>) {
+        let _ = self.requests.send(Request::Wedge(pause)).await;
     }
 
-    /// Gives it another configuration of the same name. `None` when the task does not answer.
-    pub async fn reconfigure(&self, config: RelayConfig) -> Option<()> {
-        self.ask(|reply| Request::Reconfigure(Box::new(config), reply)).await
+    /// Gives it another configuration of the same name. False when the task does not answer in time: then it never takes
+    /// it, however late it comes to read of it.
+    pub async fn reconfigure(&self, config: RelayConfig) -> bool {
+        let (reply, mut answer) = oneshot::channel();
+        let ask = async {
+            self.requests.send(Request::Reconfigure(Box::new(config), reply)).await.is_ok()
+                && (&mut answer).await.is_ok()
+        };
+        let is_taken = match timeout(ANSWER_LIMIT, ask).await {
+            Ok(is_taken) => is_taken,
+            Err(_) => {
+                // From here on it is refused. It may have been taken at the last moment.
+                answer.close();
+                answer.try_recv().is_ok()
+            }
+        };
+        if is_taken {
+            // The next answer comes when it has been carried out.
+            self.vital(ANSWER_LIMIT).await;
+        }
+        is_taken
     }
 
     /// Lets a task panic. `None` when the task does not answer.

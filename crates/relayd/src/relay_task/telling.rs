@@ -21,12 +21,15 @@ impl RelayTask {
             Request::Switch(input, reply) => drop(reply.send(self.switch(&input))),
             Request::Ping(reply) => drop(reply.send(())),
             // The whole lane is stuck with it, as it would be.
-            Request::Wedge => loop {
+            Request::Wedge(Some(pause)) => std::thread::sleep(pause),
+            Request::Wedge(None) => loop {
                 std::thread::park();
             },
             Request::Reconfigure(config, reply) => {
-                self.reconfigure(*config);
-                let _ = reply.send(());
+                // Whoever has given up waiting has told that the old one stays in force.
+                if reply.send(()).is_ok() {
+                    self.reconfigure(*config);
+                }
             }
             Request::Panic(task, reply) => self.panic(&task, reply),
         }

@@ -1,0 +1,67 @@
+use flv::{Kind, Tag};
+use relay::{FailoverPolicy, LogPolicy, Report, TimelinePolicy};
+
+use super::*;
+use crate::{
+    config::{InputConfig, InputSource, LimitsConfig, NetworkConfig, OnDuplicate, Origin, PushConfig},
+    egress::Egress,
+    ingest::PushKeys,
+};
+
+/// A relay with one push input, to which nobody publishes.
+fn task(failover: FailoverPolicy) -> RelayTask {
+    let (limits, tls) = (Arc::new(LimitsConfig::default()), TlsConfigs::load());
+    let egress = Arc::new(EgressPolicy::new(&NetworkConfig::default(), false));
+    let shared = Shared {
+        inputs: input::Shared {
+            tls: tls.native(),
+            push_keys: PushKeys::default(),
+            egress: Egress::Trusted,
+            limits: Arc::clone(&limits),
+        },
+        egress,
+        census: Arc::new(Census::new(&limits)),
+        lanes: Lanes::start().expect("threads"),
+        tls,
+        points: PublishPoints::default(),
+        events: EventBus::default(),
+        watch_at: Arc::default(),
+        hooks: TestHooks::from_env(),
+    };
+    let push = PushConfig {
+        key: "live/key".to_owned().into(),
+        tx_key: None,
+        on_duplicate: OnDuplicate::Reject,
+        replace_after: Duration::ZERO,
+        idle_timeout: Duration::from_secs(10),
+    };
+    let config = RelayConfig {
+        name: "r".to_owned(),
+        title: String::new(),
+        origin: Origin::File,
+        autostart: true,
+        inputs: vec![InputConfig { name: "studio".to_owned(), source: InputSource::Push(push) }],
+        failover,
+        timeline: TimelinePolicy::default(),
+        log: LogPolicy::default(),
+        outputs: vec![],
+    };
+    RelayTask::new(config, shared, CancellationToken::new()).0
+}
+
+/// Without a hold the last frames and the end of the programme are decided at once: no output may begin with those.
+#[tokio::test]
+async fn what_was_relayed_before_the_programme_ends_belongs_to_it() {
+    let mut task = task(FailoverPolicy { hold: Duration::ZERO, ..FailoverPolicy::default() });
+    let now = Instant::now();
+    task.start(now);
+    let failover = &mut task.running.as_mut().expect("it runs").failover;
+    failover.handle(0, Report::Connected, now);
+    for body in [&[0x17, 0, 0, 0, 0, 1][..], &[0x17, 1, 0, 0, 0, 2], &[0x27, 1, 0, 0, 0, 3]] {
+        failover.handle(0, Report::Tag(Tag { kind: Kind::Video, timestamp: 0, body: body.to_vec().into() }), now);
+    }
+    failover.handle(0, Report::Lost { reason: Reason::Eof }, now);
+    task.act(now);
+    let log = task.fanout.log();
+    assert_eq!((log.end(), log.programme(), log.entry_point()), (3, 1, None));
+}
