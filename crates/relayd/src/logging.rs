@@ -8,7 +8,7 @@ use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, uti
 
 use crate::{
     cli::Cli,
-    config::{LogConfig, LogFormat},
+    config::{LogConfig, LogFormat, log_filter},
 };
 
 /// The filter of a running log, to be changed with the configuration.
@@ -60,7 +60,7 @@ pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<LogLevel> {
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     // The parser cuts at bytes: it panics inside a character of several.
     ensure!(directives.is_ascii(), "log level {directives:?}: allowed are ASCII characters");
-    EnvFilter::try_new(directives).with_context(|| format!("log level {directives:?}"))
+    log_filter(directives).with_context(|| format!("log level {directives:?}"))
 }
 
 /// Libraries' own lines quote URLs, which hold secrets. Whatever is asked for, and for whom, what they say below an error

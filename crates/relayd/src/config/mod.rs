@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use self::describe::Changes;
 pub use self::error::{ConfigError, Problem};
 pub use self::limits::LimitsConfig;
+pub(crate) use self::resolve::log_filter;
 use crate::egress::Cidr;
 use crate::ingest::{CertificateError, certified_key};
 pub use crate::secret::{MediaUrl, Secret};

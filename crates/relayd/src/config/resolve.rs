@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use self::checks::{DAY, HOUR, MS, NOW, TICK, take};
 use super::error::Problem;
@@ -57,6 +57,12 @@ struct Resolver<'a> {
     problems: Vec<Problem>,
 }
 
+/// The filter that `[log] level` stands for. Values of fields are compared as they are: a pattern of forty characters can
+/// keep the compiler of patterns busy for minutes.
+pub(crate) fn log_filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_regex(false).parse(directives)
+}
+
 impl Resolver<'_> {
     fn config(&mut self, raw: RawConfig, path: &Path) -> Config {
         self.unique(raw.relay.iter().map(|relay| &relay.name));
@@ -78,7 +84,7 @@ impl Resolver<'_> {
         let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
         let words = level.get_ref().split(',').all(|part| part.contains('=') || is_level(part.trim()));
         // The filter's parser cuts at bytes: it panics inside a character of several.
-        if !words || !level.get_ref().is_ascii() || EnvFilter::try_new(level.get_ref()).is_err() {
+        if !words || !level.get_ref().is_ascii() || log_filter(level.get_ref()).is_err() {
             self.fail(
                 level.span(),
                 format!("wrong value; allowed: {}, or a filter such as \"info,relayd=debug\"", LEVELS.join(", ")),
