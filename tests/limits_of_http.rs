@@ -114,6 +114,13 @@ async fn a_client_that_does_not_ask_is_let_go() {
         assert_eq!(converse(relayd.admin(), said.as_bytes()).await.unwrap(), "");
     }
     refused(&relayd, "admin_head_timeout", 2.0).await;
+
+    // Who has been answered and asks no more is closed like that, and has done nothing wrong.
+    let ask = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    assert!(converse(relayd.admin(), ask.as_bytes()).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let half = format!("{ask}GET /healthz HTTP/1.1\r\nHost: 127");
+    assert!(converse(relayd.admin(), half.as_bytes()).await.unwrap().starts_with("HTTP/1.1 200 "));
+    refused(&relayd, "admin_head_timeout", 3.0).await;
 }
 
 #[tokio::test]

@@ -156,7 +156,9 @@ async fn no_secret_is_ever_shown() {
     ];
     let config = format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &parts));
     for format in ["text", "json"] {
-        let setup = setup(&config).argument("--log-level=trace").argument(&format!("--log-format={format}"));
+        // Libraries would quote what they connect to.
+        let all = "--log-level=trace,hyper_util::client=trace,reqwest::connect=trace,[relay]=trace";
+        let setup = setup(&config).argument(all).argument(&format!("--log-format={format}"));
         let mut relayd = setup.token("hidden12").start().await;
         good.published(20).await;
         let url = format!("rtmp://{}/live/hidden13", relayd.ingest());

@@ -78,6 +78,7 @@ async fn the_watchdog_is_fed_until_a_relay_is_stuck() {
     let setup = under(&manager, &format!("{}{healthy}", relay("stuck", &[])));
     let setup = setup.variable("WATCHDOG_USEC", "300000").variable("RELAYD_TEST_HOOKS", "1");
     let mut relayd = setup.start().await;
+    relayd.logs("RELAYD_TEST_HOOKS=1: whoever may use the API can break every relay").await;
     for _ in 0..5 {
         manager.until("WATCHDOG=1").await;
     }
@@ -101,5 +102,6 @@ async fn without_its_variable_a_relay_cannot_be_broken() {
     for value in ["", "0"] {
         let relayd = setup(&relay("r", &[])).variable("RELAYD_TEST_HOOKS", value).start().await;
         assert_eq!(relayd.send("POST", "/api/v1/relays/r/wedge", b"").await.status, 404);
+        assert!(!relayd.stderr().contains("RELAYD_TEST_HOOKS"), "{}", relayd.stderr());
     }
 }

@@ -140,7 +140,9 @@ async fn a_thousand_idle_and_two_hundred_hostile_leave_the_relay_alone() {
                   handshake_timeout = \"1m\"\npublish_timeout = \"1m\"\n";
     let relayd = start(&format!("{INGEST}[limits]\n{limits}{}", relay("r", &parts))).await;
     let _publisher = Publisher::start(&url(&relayd, "live/secret-key"), &encode).await.unwrap();
-    let quiet = ingest.published(200).await.frames().count();
+    // What came before the output joined was late for that.
+    let joined = ingest.published(60).await.frames().count();
+    let quiet = ingest.published(joined + 200).await.frames().count();
     let before = relayd.metric("process_resident_memory_bytes").await;
 
     let address = relayd.ingest();
@@ -164,9 +166,10 @@ async fn a_thousand_idle_and_two_hundred_hostile_leave_the_relay_alone() {
     }
     let grown = (after - before) / f64::from(1 << 20);
     let frames: Vec<_> = record.frames().collect();
-    let (alone, beside) = (p99(&frames[..quiet], &encode), p99(&frames[crowded..], &encode));
+    let (alone, beside) = (p99(&frames[joined..quiet], &encode), p99(&frames[crowded..], &encode));
     println!("RSS grew by {grown:.1} MiB; 99 % of the frames came within {alone} ms alone, {beside} ms in the crowd");
     assert!(grown < 64.0, "RSS grew by {grown:.1} MiB");
+    assert!(beside <= NOISE.max(2 * alone), "{beside} ms in the crowd, {alone} ms alone");
     judge::clean(&record, &encode);
     hostile.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -191,3 +194,7 @@ async fn a_publisher_gets_through_a_crowd_at_the_default_limits() {
     assert!(!record.ids(Track::Video).is_empty());
     present(&relayd, 255.0, 1.0).await;
 }
+
+/// How late frames may come, in ms, for no fault of the crowd: on two cores that other tests keep busy, four times as late as
+/// on idle ones.
+const NOISE: u128 = 250;

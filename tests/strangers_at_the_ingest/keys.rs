@@ -53,6 +53,12 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_the_same_and_takes_its_time(
         answers.push(answer.replace("NetStream.Publish.BadName: the stream key is not accepted", "BadName"));
         counted(&relayd, reason, before + 1.0).await;
     }
+    // A name that is too long is not even compared.
+    let before = closed(&relayd, "unknown_key").await;
+    let mut long = Stranger::connect(relayd.ingest()).await.unwrap();
+    long.ask("live", &format!("open?{}", "x".repeat(2_048))).await.unwrap();
+    assert!(String::from_utf8_lossy(&long.ended().await).contains("the stream key is not accepted"));
+    counted(&relayd, "unknown_key", before + 1.0).await;
     answers.dedup();
     assert_eq!(answers, ["BadName (at publish)"]);
     let shown = format!("{}{}", relayd.status("r").await, relayd.stderr());

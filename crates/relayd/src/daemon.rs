@@ -161,6 +161,11 @@ impl Daemon {
             watch_at: Arc::default(),
             hooks: TestHooks::from_env(),
         };
+        if shared.hooks.are_on() {
+            warn!(
+                "RELAYD_TEST_HOOKS=1: whoever may use the API can break every relay; for tests, never for production"
+            );
+        }
         let http = Http::new(&shared, reloads, viewers.clone());
         let mut daemon = Self {
             config,

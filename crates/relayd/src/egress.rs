@@ -7,12 +7,15 @@
 mod cidr;
 
 use std::{
+    fs::{self, File},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::{Component, Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
+use rustix::fs::OFlags;
 use thiserror::Error;
 
 pub use self::cidr::Cidr;
@@ -110,11 +113,18 @@ impl EgressPolicy {
         self.rules().check(address)
     }
 
-    /// Where a file really is: below `vod_dir`, with every symbolic link followed. Relative paths begin there.
+    /// A file below `vod_dir`, every symbolic link followed. Relative paths begin there. Waits for the disk.
     ///
-    /// Waits for the disk.
-    pub fn file(&self, path: &Path) -> Result<PathBuf, EgressError> {
-        self.rules().file(path)
+    /// Between the look at a path and its opening somebody may put another file there: what has been opened is judged as
+    /// well.
+    pub fn open(&self, path: &Path) -> Result<File, EgressError> {
+        let rules = self.rules();
+        let real = rules.file(path)?;
+        // Opening a pipe that has taken the file's place would wait for whoever writes to it.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let opened = File::options().read(true).custom_flags(flags).open(real).map_err(unreadable)?;
+        rules.check_opened(&opened)?;
+        Ok(opened)
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -141,20 +151,32 @@ impl Rules {
         }
     }
 
+    /// Where a file really is.
     fn file(&self, path: &Path) -> Result<PathBuf, EgressError> {
         let folder = self.vod_dir.as_deref().ok_or(EgressError::NoFolder)?;
-        let real = folder.canonicalize().map_err(|error| EgressError::File(error.kind()))?;
+        let real = folder.canonicalize().map_err(unreadable)?;
         // Before the disk is asked: the answer must not tell which files there are elsewhere.
         let climbs = path.components().any(|part| part == Component::ParentDir);
         if climbs || !(path.is_relative() || path.starts_with(folder) || path.starts_with(&real)) {
             return Err(EgressError::Outside);
         }
-        let file = real.join(path).canonicalize().map_err(|error| EgressError::File(error.kind()))?;
+        let file = real.join(path).canonicalize().map_err(unreadable)?;
         if !file.starts_with(&real) {
             return Err(EgressError::Outside);
         }
         // A pipe or a device would be waited for without end.
         if file.is_file() { Ok(file) } else { Err(EgressError::File(io::ErrorKind::InvalidInput)) }
+    }
+
+    /// The kernel's word on where an open file lies, links and renames behind it.
+    fn check_opened(&self, file: &File) -> Result<(), EgressError> {
+        let folder = self.vod_dir.as_deref().ok_or(EgressError::NoFolder)?;
+        let lies_at = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(unreadable)?;
+        if !lies_at.starts_with(folder.canonicalize().map_err(unreadable)?) {
+            return Err(EgressError::Outside);
+        }
+        let is_file = file.metadata().map_err(unreadable)?.is_file();
+        if is_file { Ok(()) } else { Err(EgressError::File(io::ErrorKind::InvalidInput)) }
     }
 
     /// An entry of `allow` opens a denied range only where it lies inside it: `0.0.0.0/0` names nothing on purpose, and
@@ -170,6 +192,11 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
+fn unreadable(error: io::Error) -> EgressError {
+    EgressError::File(error.kind())
 }
 
 struct Denied {

@@ -3,7 +3,8 @@
 use std::{env, fmt, io};
 
 use anyhow::{Context, ensure};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     cli::Cli,
@@ -43,25 +44,75 @@ pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<LogLevel> {
             let builder = builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
             let builder = builder.with_env_filter(filter).with_filter_reloading();
             let handle = builder.reload_handle();
-            builder.init();
+            builder.finish().with(filter_fn(is_ours_or_an_error)).init();
             Box::new(move |filter| handle.reload(filter).is_ok())
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_env_filter(filter).with_filter_reloading();
             let handle = builder.reload_handle();
-            builder.init();
+            builder.finish().with(filter_fn(is_ours_or_an_error)).init();
             Box::new(move |filter| handle.reload(filter).is_ok())
         }
     };
     Ok(LogLevel { set, overridden })
 }
 
-/// Libraries' own lines quote URLs, which hold secrets; only warnings of the TLS stack and the like are let through at
-/// most, whatever level is asked for.
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     // The parser cuts at bytes: it panics inside a character of several.
     ensure!(directives.is_ascii(), "log level {directives:?}: allowed are ASCII characters");
-    let quiet = ["hyper", "hyper_util", "reqwest", "h2", "rustls", "mio", "axum", "tower", "want"];
-    let filter = quiet.iter().fold(directives.to_owned(), |filter, library| format!("{filter},{library}=error"));
-    log_filter(&filter).with_context(|| format!("log level {directives:?}"))
+    log_filter(directives).with_context(|| format!("log level {directives:?}"))
+}
+
+/// Libraries' own lines quote URLs, which hold secrets. Whatever is asked for, and for whom, what they say below an error
+/// is not logged.
+fn is_ours_or_an_error(line: &Metadata<'_>) -> bool {
+    *line.level() == Level::ERROR || line.target().split("::").next() == Some("relayd")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{debug, error, info_span, subscriber::with_default, warn};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_directive_lets_libraries_talk() {
+        for directives in
+            ["trace", "hyper::proto=trace,rustls=debug,relayd=debug", "debug,[relay]=trace", "[relay]=trace"]
+        {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .with_env_filter(filter(directives).unwrap())
+                .finish()
+                .with(filter_fn(is_ours_or_an_error));
+            with_default(subscriber, || {
+                let _relay = info_span!(target: "relayd::daemon", "relay").entered();
+                warn!(target: "hyper::proto::h1", "library");
+                debug!(target: "reqwest::connect", "library");
+                debug!(target: "relayd_of_another", "library");
+                error!(target: "rustls::conn", "failed");
+                debug!(target: "relayd::input::pull", "ours");
+            });
+            let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert!(!lines.contains("library"), "{directives}: {lines}");
+            assert!(lines.contains("ours") && lines.contains("failed"), "{directives}: {lines}");
+        }
+    }
 }

@@ -25,6 +25,22 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// From now on the socket wakes the runtime that this is called on, and no other. Without a descriptor to spare for
+    /// the moment it stays where it is, and works as before.
+    pub(crate) fn move_here(&mut self) -> io::Result<()> {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => match &mut **tls {
+                TlsStream::Client(tls) => tls.get_mut().0,
+                TlsStream::Server(tls) => tls.get_mut().0,
+            },
+        };
+        // A second descriptor of the same socket takes the place of the first: what TLS holds stays beside it.
+        let same = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+        *tcp = TcpStream::from_std(same)?;
+        Ok(())
+    }
+
     /// Closes it once the peer has, or after a while: a peer that is still sending would take a socket closed under it
     /// for a failure, and lose the answer that was sent last.
     pub(crate) async fn part(mut self) {
@@ -151,3 +167,74 @@ impl AsyncWrite for Stream {
 const PARTING: Duration = Duration::from_secs(1);
 /// How much it may still send meanwhile.
 const PARTING_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv4Addr, path::Path};
+
+    use rustls::pki_types::ServerName;
+    use tokio::{
+        net::TcpListener,
+        runtime::{Builder, Runtime},
+    };
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::{
+        config::OutputTls,
+        ingest::{IngestTls, certified_key},
+        tls::TlsConfigs,
+    };
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, peer)
+    }
+
+    async fn tls_pair() -> (Stream, Stream) {
+        let pem = |name| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tls").join(name)).unwrap();
+        let acceptor = IngestTls::new(certified_key(&pem("one.pem"), &pem("one.key")).unwrap()).acceptor();
+        let any = TlsConfigs::load().for_output(&OutputTls { ca: None, insecure: true });
+        let (near, far) = pair().await;
+        let name = ServerName::try_from("localhost").unwrap();
+        let (near, far) = tokio::join!(acceptor.accept(near), TlsConnector::from(any).connect(name, far));
+        (Stream::Tls(Box::new(near.unwrap().into())), Stream::Tls(Box::new(far.unwrap().into())))
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_stream_that_has_moved_outlives_the_runtime_that_it_came_from() {
+        for tls in [false, true] {
+            let (first, peers, second) = (runtime(), runtime(), runtime());
+            let (mut near, mut far) = first.block_on(async {
+                if tls {
+                    return tls_pair().await;
+                }
+                let (near, far) = pair().await;
+                (Stream::Plain(near), Stream::Plain(far))
+            });
+            peers.block_on(async { far.move_here() }).unwrap();
+            // The second byte of what came before is left unread: over TLS it is no longer in the socket.
+            peers.block_on(async { far.write_all(b"ab").await.and(far.flush().await) }).unwrap();
+            assert_eq!(first.block_on(near.read_u8()).unwrap(), b'a');
+
+            second.block_on(async { near.move_here() }).unwrap();
+            drop(first);
+            second.block_on(async {
+                assert_eq!(near.read_u8().await.unwrap(), b'b');
+                near.write_all(b"cd").await.and(near.flush().await).unwrap();
+            });
+            peers.block_on(async {
+                let mut heard = [0; 2];
+                far.read_exact(&mut heard).await.unwrap();
+                assert_eq!(&heard, b"cd");
+                far.write_all(b"e").await.and(far.flush().await).unwrap();
+            });
+            assert_eq!(second.block_on(near.read_u8()).unwrap(), b'e', "tls: {tls}");
+        }
+    }
+}

@@ -10,8 +10,10 @@ mod units;
 
 use std::fmt;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::describe::Changes;
@@ -312,12 +314,26 @@ pub struct OutputTls {
 
 /// A file of certificates or keys, as it was when the configuration was read: other content is another configuration.
 /// Prints as its path.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Eq)]
 pub struct PemFile {
     /// Its path.
     pub path: PathBuf,
-    /// Its content.
-    pub pem: Vec<u8>,
+    /// Its content: one copy for all who name the file, however many outputs that are.
+    pub pem: Arc<[u8]>,
+}
+
+impl PartialEq for PemFile {
+    fn eq(&self, other: &Self) -> bool {
+        // Within one configuration the content is the same copy, and need not be looked at.
+        self.path == other.path && (Arc::ptr_eq(&self.pem, &other.pem) || self.pem == other.pem)
+    }
+}
+
+impl Hash for PemFile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Enough to tell most apart; the content may be long.
+        (&self.path, self.pem.len()).hash(state);
+    }
 }
 
 impl fmt::Debug for PemFile {

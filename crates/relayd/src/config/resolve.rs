@@ -7,7 +7,7 @@ mod limits;
 mod output;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
@@ -17,7 +17,9 @@ use super::error::Problem;
 use super::raw::{RawAdmin, RawConfig, RawFailover, RawLog, RawLogging, RawNetwork, RawRelay, RawTimeline};
 use super::source::Places;
 use super::units::{Size, Text};
-use super::{ADMIN_LISTEN, AdminConfig, Config, LogConfig, LogFormat, NetworkConfig, Origin, RelayConfig, Secret};
+use super::{
+    ADMIN_LISTEN, AdminConfig, Config, LogConfig, LogFormat, NetworkConfig, Origin, PemFile, RelayConfig, Secret,
+};
 
 /// Resolves the file that `path` names; its folder is where relative paths begin.
 pub(super) fn resolve(
@@ -33,6 +35,7 @@ pub(super) fn resolve(
         has_ingest: raw.ingest.is_some(),
         push_keys: HashMap::new(),
         publish_points: HashMap::new(),
+        certificates: HashMap::new(),
         problems: Vec::new(),
     };
     let config = resolver.config(raw, path);
@@ -49,6 +52,8 @@ struct Resolver<'a> {
     push_keys: HashMap<String, usize>,
     /// Where the enabled outputs so far publish, and their lines.
     publish_points: HashMap<rtmp::url::PublishPoint, usize>,
+    /// The CA files that were read so far.
+    certificates: HashMap<PathBuf, PemFile>,
     problems: Vec<Problem>,
 }
 

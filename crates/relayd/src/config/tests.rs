@@ -59,6 +59,23 @@ fn every_bad_example_fails_with_its_pinned_message() {
 }
 
 #[test]
+fn a_file_that_many_outputs_name_is_kept_once() {
+    let ca = repository("fixtures/tls/one.pem");
+    let output = |id| {
+        let url = format!("rtmps://h/live/{id}");
+        format!("[[relay.output]]\nid = \"{id}\"\nurl = \"{url}\"\nca_file = \"{}\"\n", ca.display())
+    };
+    let text = format!("[[relay]]\nname = \"r\"\n{}{}", output(1), output(2));
+    let pem = |config: &Config, at: usize| Arc::clone(&config.relays[0].outputs[at].tls.ca.as_ref().unwrap().pem);
+    let config = parse(&text, &|_| None).unwrap();
+    assert!(Arc::ptr_eq(&pem(&config, 0), &pem(&config, 1)));
+    // Read again it is another copy, and the same configuration.
+    let again = parse(&text, &|_| None).unwrap();
+    assert!(!Arc::ptr_eq(&pem(&config, 0), &pem(&again, 0)));
+    assert_eq!(config, again);
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Config::load(Path::new("/nonexistent/relay.toml"), &|_| None).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/relay.toml: cannot be read: "), "{error}");

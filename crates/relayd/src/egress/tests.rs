@@ -174,14 +174,40 @@ fn files_lie_below_the_folder_wherever_links_lead() {
             (vod_dir.join("a.flv"), "a.flv"),
             (real.join("a.flv"), "a.flv"),
         ] {
-            assert_eq!(policy.file(&path), Ok(real.join(found)), "{}", path.display());
+            assert_eq!(policy.rules().file(&path), Ok(real.join(found)), "{}", path.display());
+            assert!(policy.open(&path).is_ok(), "{}", path.display());
         }
         for path in ["out.flv", "away/secret", "../elsewhere/secret", "sub/../a.flv", "/etc/passwd", "/nonexistent"] {
-            assert_eq!(policy.file(Path::new(path)), Err(EgressError::Outside), "{path}");
+            assert_eq!(policy.rules().file(Path::new(path)), Err(EgressError::Outside), "{path}");
+            assert_eq!(policy.open(Path::new(path)).unwrap_err(), EgressError::Outside, "{path}");
         }
-        assert_eq!(policy.file(&at("vod-other/c.flv")), Err(EgressError::Outside));
-        assert_eq!(policy.file(Path::new("none.flv")), Err(EgressError::File(io::ErrorKind::NotFound)));
-        assert_eq!(policy.file(Path::new("sub")), Err(EgressError::File(io::ErrorKind::InvalidInput)));
+        assert_eq!(policy.rules().file(&at("vod-other/c.flv")), Err(EgressError::Outside));
+        assert_eq!(policy.rules().file(Path::new("none.flv")), Err(EgressError::File(io::ErrorKind::NotFound)));
+        assert_eq!(policy.rules().file(Path::new("sub")), Err(EgressError::File(io::ErrorKind::InvalidInput)));
     }
-    assert_eq!(policy(&[], true).file(Path::new("a.flv")), Err(EgressError::NoFolder));
+    assert_eq!(policy(&[], true).rules().file(Path::new("a.flv")), Err(EgressError::NoFolder));
+}
+
+/// What a path led to when it was looked at may be another file when it is opened.
+#[test]
+fn what_has_been_opened_is_judged_by_where_it_lies() {
+    let base = testkit::TempDir::new();
+    let at = |path: &str| base.path().join(path);
+    for folder in ["vod", "vod-other"] {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    for file in ["vod/a.flv", "vod-other/b.flv"] {
+        fs::write(at(file), "FLV").unwrap();
+    }
+    symlink(at("vod-other"), at("vod/away")).unwrap();
+    let network = NetworkConfig { allow: Vec::new(), vod_dir: Some(at("vod")) };
+    let rules = Rules::new(&network, true);
+    let judge = |path: &str| rules.check_opened(&File::open(at(path)).unwrap());
+    assert_eq!(judge("vod/a.flv"), Ok(()));
+    assert_eq!(judge("vod/away/b.flv"), Err(EgressError::Outside));
+    assert_eq!(judge("vod-other/b.flv"), Err(EgressError::Outside));
+    assert_eq!(judge("vod"), Err(EgressError::File(io::ErrorKind::InvalidInput)));
+    let opened = File::open(at("vod/a.flv")).unwrap();
+    fs::rename(at("vod/a.flv"), at("vod-other/c.flv")).unwrap();
+    assert_eq!(rules.check_opened(&opened), Err(EgressError::Outside));
 }

@@ -22,7 +22,7 @@ pub(super) enum Limit {
     PerAddress,
     /// `admin_head` or `admin_headers`: 431.
     Head,
-    /// `admin_head_timeout`: closed.
+    /// `admin_head_timeout`, without a whole head: closed. One who was answered before and sends nothing is no refusal.
     HeadTimeout,
     /// `admin_body`: 413.
     Body,

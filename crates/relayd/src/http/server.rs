@@ -1,9 +1,12 @@
 //! Connections to the HTTP side, within limits.
 
-use std::{error::Error, io, iter::successors, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, io, iter::successors, net::SocketAddr, pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{self, Parts},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -79,19 +82,25 @@ impl Server {
         tune(&tcp, self.write_timeout);
         let stream = TokioIo::new(WriteLimit::new(tcp, self.write_timeout));
         let service = TowerToHyperService::new(self.router.into_service::<Incoming>());
-        let mut connection = pin!(self.http.serve_connection(stream, service));
+        let mut connection = self.http.serve_connection(stream, service);
         let ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
+            ended = &mut connection => Some(ended),
             () = self.cancel.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                timeout(self.drain, connection).await.ok()
+                pin::Pin::new(&mut connection).graceful_shutdown();
+                timeout(self.drain, &mut connection).await.ok()
             }
         };
         match ended {
             Some(Ok(())) => {}
             None => self.refusals.add(Limit::Drain, &peer),
             Some(Err(error)) if error.is_parse_too_large() => self.refusals.add(Limit::Head, &peer),
-            Some(Err(error)) if error.is_timeout() => self.refusals.add(Limit::HeadTimeout, &peer),
+            Some(Err(error)) if error.is_timeout() => {
+                let Parts { io, read_buf, .. } = connection.into_parts();
+                // Who was answered and asks no more keeps to the rules: most clients leave their connections open.
+                if !read_buf.is_empty() || !io.inner().has_written() {
+                    self.refusals.add(Limit::HeadTimeout, &peer);
+                }
+            }
             Some(Err(error)) if is_of_socket(&error, io::ErrorKind::TimedOut) => {
                 self.refusals.add(Limit::WriteTimeout, &peer);
             }

@@ -21,11 +21,17 @@ pub(super) struct WriteLimit<S> {
     limit: Duration,
     /// While a write waits: until the limit is reached.
     waiting: Option<Pin<Box<Sleep>>>,
+    has_written: bool,
 }
 
 impl<S> WriteLimit<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+        Self { stream, limit, waiting: None, has_written: false }
+    }
+
+    /// A byte has been taken, ever.
+    pub(super) fn has_written(&self) -> bool {
+        self.has_written
     }
 
     fn judge<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -49,6 +55,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.has_written |= matches!(polled, Poll::Ready(Ok(1..)));
         this.judge(polled, cx)
     }
 
@@ -59,6 +66,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimit<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.has_written |= matches!(polled, Poll::Ready(Ok(1..)));
         this.judge(polled, cx)
     }
 

@@ -45,10 +45,14 @@ impl PushKeys {
     pub fn admit(
         &self,
         (app, key): (&[u8], &[u8]),
-        mut publisher: Box<Publisher>,
+        publisher: Box<Publisher>,
         unix_time: u64,
         now: Instant,
     ) -> Result<(), (Box<Publisher>, Closed)> {
+        // What a name costs grows with its length, for every key; none that is configured is nearly as long.
+        if app.len() + key.len() > MAX_NAME {
+            return Err((publisher, Closed::UnknownKey));
+        }
         let places = self.lock();
         let mut found = None;
         for place in places.iter() {
@@ -66,13 +70,7 @@ impl PushKeys {
             Some((_, Signature::Expired)) => return Err((publisher, Closed::Expired)),
             Some((place, Signature::Valid)) => place,
         };
-        let Ok(permit) = place.way.try_reserve() else { return Err((publisher, Closed::Busy)) };
-        if !place.take(now) {
-            return Err((publisher, Closed::Busy));
-        }
-        publisher.guest.let_in();
-        permit.send(publisher);
-        Ok(())
+        place.take(publisher, now).map_err(|publisher| (publisher, Closed::Busy))
     }
 
     /// Makes a key known, for as long as the registration is kept.
@@ -89,17 +87,20 @@ impl PushKeys {
 }
 
 impl Place {
-    /// Whether the place is now the newcomer's.
-    fn take(&self, now: Instant) -> bool {
+    /// Sends the newcomer on its way if the place may be its own. Whoever holds `heard` sees both or neither: the place is
+    /// taken, and its publisher on the way.
+    fn take(&self, mut publisher: Box<Publisher>, now: Instant) -> Result<(), Box<Publisher>> {
         let mut heard = self.lock();
         let may_be_taken = heard.is_none_or(|heard| {
             let silent = now.saturating_duration_since(heard);
             self.config.on_duplicate == OnDuplicate::Replace && silent >= self.config.replace_after
         });
-        if may_be_taken {
-            *heard = Some(now);
-        }
-        may_be_taken
+        let permit = self.way.try_reserve().ok().filter(|_| may_be_taken);
+        let Some(permit) = permit else { return Err(publisher) };
+        *heard = Some(now);
+        publisher.guest.let_in();
+        permit.send(publisher);
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -144,3 +145,6 @@ impl Drop for Registration {
         self.keys.lock().retain(|place| !Arc::ptr_eq(place, &self.place));
     }
 }
+
+/// Bytes of app and stream name, queries included, that are compared at all.
+const MAX_NAME: usize = 2 << 10;

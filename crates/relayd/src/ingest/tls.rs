@@ -45,7 +45,7 @@ impl IngestTls {
         *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 }

@@ -1,20 +1,16 @@
 //! The egress policy at every name, address, redirect and file of an input.
 
-use std::{
-    error::Error,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{error::Error, io, path::Path, sync::Arc};
 
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
-use tokio::{net::lookup_host, task::spawn_blocking};
+use tokio::{fs::File, net::lookup_host, task::spawn_blocking};
 use url::Host;
 
+use super::error::InputError;
 use crate::egress::{Egress, EgressError};
 
 /// Judges the addresses that a name resolves to, right before one of them is connected to.
@@ -46,14 +42,17 @@ pub(super) fn check(egress: &Egress, url: &str) -> Result<(), EgressError> {
     Url::parse(url).map_or(Ok(()), |url| check_literal(egress, &url))
 }
 
-/// The path to open in place of this one.
-pub(super) async fn file(egress: &Egress, path: &Path) -> Result<PathBuf, EgressError> {
+/// The file at this path, opened.
+pub(super) async fn open(egress: &Egress, path: &Path) -> Result<File, InputError> {
     let (policy, path) = match egress {
-        Egress::Trusted => return Ok(path.to_owned()),
+        Egress::Trusted => {
+            let opened = File::open(path).await;
+            return opened.map_err(|error| InputError::File { path: path.display().to_string(), error });
+        }
         Egress::Limited(policy) => (Arc::clone(policy), path.to_owned()),
     };
-    let looked = spawn_blocking(move || policy.file(&path)).await;
-    looked.unwrap_or(Err(EgressError::File(io::ErrorKind::Interrupted)))
+    let opened = spawn_blocking(move || policy.open(&path)).await;
+    opened.unwrap_or(Err(EgressError::File(io::ErrorKind::Interrupted))).map(File::from_std).map_err(InputError::Egress)
 }
 
 /// What the policy has refused, if that is why a request failed.

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
 };
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{Command, Gone, Link, error::InputError};
 use crate::{
@@ -58,6 +58,10 @@ impl From<InputError> for Ended {
 /// One publisher, from its acceptance to its end.
 async fn serve(publisher: Box<Publisher>, registration: &mut Registration, link: &mut Link) -> Result<Ended, Gone> {
     let Publisher { mut stream, mut session, mut guest } = *publisher;
+    // It was accepted by the main runtime, whose threads every piece of media would wake first.
+    if let Err(error) = stream.move_here() {
+        debug!(%error, "the publisher's socket stays with the main runtime");
+    }
     session.accept();
     let ended = read(&mut stream, &mut session, registration, link).await?;
     guest.closed(ended.error.closed(), &ended.error);

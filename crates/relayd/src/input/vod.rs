@@ -302,10 +302,8 @@ type Body = BoxStream<'static, Result<Bytes, InputError>>;
 async fn open(item: &VodItem, config: &VodConfig, shared: &Shared) -> Result<Body, InputError> {
     match item {
         VodItem::File(path) => {
-            let name = path.display().to_string();
-            let path = guard::file(&shared.egress, path).await.map_err(InputError::Egress)?;
-            let file = File::open(path).await.map_err(|error| InputError::File { path: name.clone(), error })?;
-            Ok(pieces(file, name).boxed())
+            let file = guard::open(&shared.egress, path).await?;
+            Ok(pieces(file, path.display().to_string()).boxed())
         }
         VodItem::Http(url) => {
             let pull = PullConfig {

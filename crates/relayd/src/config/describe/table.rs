@@ -71,7 +71,7 @@ impl Table {
 
     pub(super) fn file(&mut self, key: &'static str, file: Option<&PemFile>) {
         let path = file.map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
-        self.hidden(key, path, file.map(|file| file.pem.as_slice()));
+        self.hidden(key, path, file.map(|file| &*file.pem));
     }
 
     pub(super) fn duration(&mut self, key: &'static str, value: Duration) {

@@ -60,7 +60,8 @@ impl Resolver<'_> {
             self.fail(if is_key { key.span() } else { cert.span() }, error.to_string());
             return None;
         }
-        let file = |name: &Spanned<String>, pem| PemFile { path: self.folder.join(name.get_ref()), pem };
+        let file =
+            |name: &Spanned<String>, pem: Vec<u8>| PemFile { path: self.folder.join(name.get_ref()), pem: pem.into() };
         Some((file(cert, pem), file(key, key_pem)))
     }
 
@@ -76,6 +77,9 @@ impl Resolver<'_> {
         let named = text.split_once('/').is_some_and(|(app, stream)| !app.is_empty() && !stream.is_empty());
         if !named || text.ends_with('/') || text.contains(|c: char| c == '?' || c.is_control()) {
             self.fail(key.span(), "wrong value; allowed: \"app/stream\", without a query");
+        }
+        if text.len() > MAX_KEY {
+            self.fail(key.span(), format!("too long; allowed: {MAX_KEY} bytes"));
         }
         let line = self.places.line(&key.span());
         match self.push_keys.entry(text.clone()) {
@@ -143,4 +147,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Any shorter one can be found by trying, from a single signed URL.
 const MIN_TX_KEY: usize = 8;
 const MAX_TX_KEY: usize = 256;
+/// Half of what a publisher may send as its name: the rest is for queries.
+const MAX_KEY: usize = 1 << 10;
 const MAX_PEM: u64 = 1 << 20;

@@ -136,14 +136,21 @@ impl Resolver<'_> {
         flush
     }
 
+    /// Outputs that name the same file share what was read once.
     fn certificates(&mut self, file: &Spanned<String>) -> Option<PemFile> {
+        let path = self.folder.join(file.get_ref());
+        if let Some(known) = self.certificates.get(&path) {
+            return Some(known.clone());
+        }
         let pem = self.read_file(file, MAX_CA_FILE)?;
         let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
         if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
             self.fail(file.span(), "the file holds no certificates; allowed: a PEM file");
             return None;
         }
-        Some(PemFile { path: self.folder.join(file.get_ref()), pem })
+        let read = PemFile { path: path.clone(), pem: pem.into() };
+        self.certificates.insert(path, read.clone());
+        Some(read)
     }
 }
 

@@ -118,7 +118,7 @@ fn no_change_goes_unsaid() {
         assert_eq!(old.changes(&new).live.len(), 1, "{from} -> {to}: {:?}", old.changes(&new));
     }
     let mut other = old.clone();
-    let with = |pem: &[u8]| Some(PemFile { path: "ca.pem".into(), pem: pem.to_vec() });
+    let with = |pem: &[u8]| Some(PemFile { path: "ca.pem".into(), pem: pem.into() });
     let (mut one, mut two) = (old.clone(), old);
     one.relays[0].outputs[0].tls.ca = with(b"one");
     two.relays[0].outputs[0].tls.ca = with(b"two");
