@@ -19,61 +19,95 @@ use socket2::SockRef;
 #[cfg(target_os = "linux")]
 use self::ring::Ring;
 
+/// Whether many sockets can share a call here.
+pub fn is_available() -> bool {
+    #[cfg(target_os = "linux")]
+    return Ring::new(1).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
 /// Sends to many sockets at once.
 ///
 /// Nothing waits: a socket that is full takes what it has room for, or nothing. No call is in progress between two
 /// [`send`](Self::send)s, and none outlives one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Burst {
-    #[cfg(target_os = "linux")]
-    ring: Option<Ring>,
+    calls: Calls,
+    trouble: Option<io::Error>,
     sent: Vec<io::Result<usize>>,
 }
 
-impl Burst {
-    /// With io_uring where the kernel lets us, for `width` sockets per system call. It takes a file descriptor and some
+#[derive(Debug)]
+enum Calls {
+    /// Shared by so many sockets each, once there is more than one to send to. That takes a file descriptor and some
     /// 20 KiB of the kernel's memory.
+    #[cfg(target_os = "linux")]
+    ToBeShared(u16),
+    #[cfg(target_os = "linux")]
+    Shared(Box<Ring>),
+    OneByOne,
+}
+
+impl Burst {
+    /// With io_uring where the kernel lets us, for `width` sockets per system call.
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there is no io_uring"))]
     pub fn new(width: u16) -> Self {
-        Self {
-            #[cfg(target_os = "linux")]
-            ring: Ring::new(width).ok(),
-            sent: Vec::new(),
-        }
+        #[cfg(target_os = "linux")]
+        let calls = Calls::ToBeShared(width);
+        #[cfg(not(target_os = "linux"))]
+        let calls = Calls::OneByOne;
+        Self { calls, trouble: None, sent: Vec::new() }
     }
 
     /// With a call per socket.
     pub fn one_by_one() -> Self {
-        Self::default()
+        Self { calls: Calls::OneByOne, trouble: None, sent: Vec::new() }
     }
 
-    /// Whether many sockets share a call.
-    pub fn is_shared(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.ring.is_some();
-        #[cfg(not(target_os = "linux"))]
-        return false;
+    /// Why each socket has a call of its own from now on; told once.
+    pub fn take_trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
     }
 
-    /// Sends `slices`, one after the other, to each of the sockets. The answer tells, in the order of `sockets`, how
-    /// many bytes each took: maybe not all. `WouldBlock` means none, since it is full.
+    /// Sends `slices`, one after the other, to each of the sockets. The answer tells, for each of them in order, how many
+    /// bytes it took: maybe not all. `WouldBlock` means none, since it is full.
     ///
-    /// Should the kernel break off in the middle, sockets whose bytes may or may not have left get an error, and from
-    /// then on each has its own call.
+    /// Should the kernel break off in the middle, sockets whose bytes may or may not have left get an error. The others,
+    /// and all from then on, have a call each.
     pub fn send(&mut self, sockets: &[BorrowedFd<'_>], slices: &[Bytes]) -> Drain<'_, io::Result<usize>> {
         self.sent.clear();
         #[cfg(target_os = "linux")]
-        if let Some(ring) = &mut self.ring
+        self.send_shared(sockets, slices);
+        let rest = &sockets[self.sent.len()..];
+        if !rest.is_empty() {
+            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            let send = |socket| SockRef::from(socket).send_vectored_with_flags(&slices, flags());
+            self.sent.extend(rest.iter().map(send));
+        }
+        self.sent.drain(..)
+    }
+
+    /// As far as it goes.
+    #[cfg(target_os = "linux")]
+    fn send_shared(&mut self, sockets: &[BorrowedFd<'_>], slices: &[Bytes]) {
+        if let Calls::ToBeShared(width) = self.calls
             && sockets.len() > 1
         {
-            if !ring.send(sockets, slices, &mut self.sent) {
-                self.ring = None;
-            }
-            return self.sent.drain(..);
+            self.calls =
+                Ring::new(width).map_or_else(|error| self.give_up(error), |ring| Calls::Shared(Box::new(ring)));
         }
-        let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
-        self.sent.extend(sockets.iter().map(|socket| SockRef::from(socket).send_vectored_with_flags(&slices, flags())));
-        self.sent.drain(..)
+        if let Calls::Shared(ring) = &mut self.calls
+            && let Err(error) = ring.send(sockets, slices, &mut self.sent)
+        {
+            self.calls = self.give_up(error);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn give_up(&mut self, error: io::Error) -> Calls {
+        self.trouble = Some(error);
+        Calls::OneByOne
     }
 }
 

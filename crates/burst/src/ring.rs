@@ -4,15 +4,23 @@ use std::{
     fmt, io,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use io_uring::{IoUring, opcode::SendMsg, types::Fd};
+use io_uring::{
+    IoUring,
+    opcode::SendMsg,
+    types::{Fd, SubmitArgs, Timespec},
+};
 
-/// A submission queue and a completion queue. Both are empty between two calls of [`send`](Self::send).
+/// A submission queue and a completion queue. Both are empty between two calls of [`send`](Self::send), until one fails.
 pub(crate) struct Ring {
     uring: IoUring,
     width: usize,
+    /// The call that the kernel is to refuse, for tests.
+    #[cfg(test)]
+    pub(crate) refuses_in: Option<u32>,
 }
 
 impl Ring {
@@ -20,45 +28,53 @@ impl Ring {
     pub(crate) fn new(width: u16) -> io::Result<Self> {
         let uring = IoUring::builder().dontfork().build(u32::from(width))?;
         let features = uring.params();
-        // What is relied upon: the list of slices is copied when a call is taken in, completions are never dropped, and
-        // whatever works for us in the kernel counts as ours.
+        // What is relied upon: the list of slices is copied when a call is taken in, completions are never dropped, waiting
+        // has an end, and whatever works for us in the kernel counts as ours.
         if !features.is_feature_submit_stable()
             || !features.is_feature_nodrop()
+            || !features.is_feature_ext_arg()
             || !features.is_feature_native_workers()
         {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(Self { width: features.sq_entries() as usize, uring })
+        Ok(Self {
+            width: features.sq_entries() as usize,
+            uring,
+            #[cfg(test)]
+            refuses_in: None,
+        })
     }
 
-    /// Appends what came of each socket to `sent`. False if the ring is broken: it is not to be used again.
+    /// Appends what came of each socket to `sent`. After an error the ring is not to be used again, and sockets that
+    /// `sent` does not reach have been sent nothing.
     pub(crate) fn send(
         &mut self,
         sockets: &[BorrowedFd<'_>],
         slices: &[Bytes],
         sent: &mut Vec<io::Result<usize>>,
-    ) -> bool {
+    ) -> io::Result<()> {
         for sockets in sockets.chunks(self.width) {
             let first = sent.len();
             sent.extend(sockets.iter().map(|_| Err(io::ErrorKind::Interrupted.into())));
-            if let Err(unfinished) = self.send_once(sockets, slices, &mut sent[first..]) {
-                if unfinished {
-                    // Nobody knows for how long the kernel will read them.
-                    std::mem::forget(slices.to_vec());
-                }
-                return false;
+            let Err(error) = self.send_once(sockets, slices, &mut sent[first..]) else { continue };
+            // The kernel takes calls in from the front.
+            let taken_in = sockets.len().saturating_sub(self.uring.submission().len());
+            sent.truncate(first + taken_in);
+            if sent[first..].iter().any(is_unfinished) {
+                // Nobody knows for how long the kernel will read them.
+                std::mem::forget(slices.to_vec());
             }
+            return Err(error);
         }
-        true
+        Ok(())
     }
 
-    /// An error says whether the kernel may still read the slices.
     fn send_once(
         &mut self,
         sockets: &[BorrowedFd<'_>],
         slices: &[Bytes],
         sent: &mut [io::Result<usize>],
-    ) -> Result<(), bool> {
+    ) -> io::Result<()> {
         let mut list: Vec<_> = slices
             .iter()
             .map(|slice| libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() })
@@ -73,16 +89,12 @@ impl Ring {
             // only read. The socket is borrowed until the kernel holds a reference of its own.
             #[expect(unsafe_code, reason = "the queue cannot know how long its entries' pointers live")]
             let pushed = unsafe { queue.push(&call.user_data(number as u64)) };
-            if pushed.is_err() {
-                debug_assert!(false, "the queue has room for every socket and was empty");
-                return Err(false);
-            }
+            pushed.map_err(io::Error::other)?;
         }
         drop(queue);
         let mut unfinished = sockets.len();
-        let mut tries = 0;
-        loop {
-            let submitted = self.uring.submit_and_wait(unfinished);
+        for _ in 0..TRIES {
+            let submitted = self.submit(unfinished);
             for done in self.uring.completion() {
                 if let Some(sent) = sent.get_mut(done.user_data() as usize) {
                     let result = done.result();
@@ -90,16 +102,33 @@ impl Ring {
                     unfinished -= 1;
                 }
             }
-            if unfinished == 0 {
-                return Ok(());
-            }
-            // Signals, and moments without memory, pass. A kernel that does not go on is not waited for.
-            tries += 1;
-            if tries == TRIES || submitted.is_err_and(|error| !is_passing(&error)) {
-                return Err(true);
+            match submitted {
+                _ if unfinished == 0 => return Ok(()),
+                Ok(_) => {}
+                // A signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
+
+    /// Nothing of it waits, so all is done when the kernel has taken it in. Should a kernel think otherwise, a lane full of
+    /// relays does not wait for it.
+    fn submit(&mut self, unfinished: usize) -> io::Result<usize> {
+        #[cfg(test)]
+        match &mut self.refuses_in {
+            Some(0) => return Err(io::Error::from_raw_os_error(libc::EPERM)),
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+        let limit = Timespec::from(LIMIT);
+        self.uring.submitter().submit_with_args(unfinished, &SubmitArgs::new().timespec(&limit))
+    }
+}
+
+fn is_unfinished(sent: &io::Result<usize>) -> bool {
+    sent.as_ref().is_err_and(|error| error.raw_os_error().is_none())
 }
 
 /// What each call is to send.
@@ -113,10 +142,6 @@ fn message(list: &mut [libc::iovec]) -> libc::msghdr {
     message
 }
 
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
-}
-
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("width", &self.width).finish_non_exhaustive()
@@ -124,5 +149,7 @@ impl fmt::Debug for Ring {
 }
 
 const FLAGS: u32 = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
-/// Calls that do not wait end within the one that submits them; more than a few tries mean trouble.
-const TRIES: u32 = 100;
+/// Far beyond what a list of calls takes.
+const LIMIT: Duration = Duration::from_secs(1);
+/// More than the signals that can come meanwhile.
+const TRIES: u32 = 10;

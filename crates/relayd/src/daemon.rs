@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context;
-use burst::Burst;
 use rustls::sign::CertifiedKey;
 use tokio::{
     net::TcpListener,
@@ -192,7 +191,7 @@ impl Daemon {
         daemon.tasks.spawn(systemd::feed_watchdog(daemon.http.relays_now(), daemon.cancel.clone()));
         daemon.http.set_ready(true);
         let (path, relays) = (daemon.config.path.display(), daemon.relays.len());
-        let io_uring = Burst::new(1).is_shared();
+        let io_uring = burst::is_available();
         info!(version = env!("CARGO_PKG_VERSION"), config = %path, relays, io_uring, "ready");
         systemd::ready();
         Ok(daemon)

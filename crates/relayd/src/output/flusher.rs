@@ -14,6 +14,7 @@ use tokio::{
     task::{unconstrained, yield_now},
     time::sleep_until,
 };
+use tracing::info;
 
 use super::live::{BATCH, Live};
 use crate::{
@@ -124,11 +125,7 @@ impl Flusher {
             }
         }
         if let Some(stretch) = stretch {
-            let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
-            let written = burst.send(&sockets, stretch.run().slices());
-            for (seat, written) in in_step.iter_mut().zip(written) {
-                guarded(seat, |live| live.wrote(stretch, written, now));
-            }
+            self::write(&mut in_step, stretch, burst, now);
         }
         *done += AT_ONCE;
         *done < sessions.seats.len()
@@ -144,6 +141,23 @@ impl Flusher {
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes `stretch` for all of them at once.
+fn write(in_step: &mut [MutexGuard<'_, Option<Live>>], stretch: &Stretch, burst: &mut Burst, now: Instant) {
+    let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
+    debug_assert_eq!(sockets.len(), in_step.len(), "who is in step has a socket");
+    let written = catch_unwind(AssertUnwindSafe(|| burst.send(&sockets, stretch.run().slices()).collect::<Vec<_>>()));
+    let Ok(written) = written else {
+        // Their places have moved on, and nobody knows what has been sent.
+        return in_step.iter_mut().filter_map(|seat| seat.as_mut()).for_each(Live::panicked);
+    };
+    for (seat, written) in in_step.iter_mut().zip(written) {
+        guarded(seat, |live| live.wrote(stretch, written, now));
+    }
+    if let Some(error) = burst.take_trouble() {
+        info!(%error, "no io_uring: each output has a system call of its own from now on");
     }
 }
 
