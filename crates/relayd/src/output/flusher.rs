@@ -125,7 +125,7 @@ impl Flusher {
             }
         }
         if let Some(stretch) = stretch {
-            self::write(&mut in_step, stretch, burst, now);
+            write_at_once(&mut in_step, stretch, burst, now);
         }
         *done += AT_ONCE;
         *done < sessions.seats.len()
@@ -145,7 +145,7 @@ impl Flusher {
 }
 
 /// Writes `stretch` for all of them at once.
-fn write(in_step: &mut [MutexGuard<'_, Option<Live>>], stretch: &Stretch, burst: &mut Burst, now: Instant) {
+fn write_at_once(in_step: &mut [MutexGuard<'_, Option<Live>>], stretch: &Stretch, burst: &mut Burst, now: Instant) {
     let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
     debug_assert_eq!(sockets.len(), in_step.len(), "who is in step has a socket");
     let written = catch_unwind(AssertUnwindSafe(|| burst.send(&sockets, stretch.run().slices()).collect::<Vec<_>>()));
