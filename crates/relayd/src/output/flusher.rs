@@ -22,8 +22,8 @@ use crate::{
     lanes::Lane,
 };
 
-/// A session's place at its flusher; empty once the session is over.
-pub(super) type Seat = Arc<Mutex<Option<Live>>>;
+/// A session as its flusher knows it; empty once it is over.
+pub(super) type Member = Arc<Mutex<Option<Live>>>;
 
 /// The flushers of one relay: one for each lane and kind of flush.
 #[derive(Clone, Debug, Default)]
@@ -58,15 +58,21 @@ pub(super) struct Flusher(Mutex<Sessions>);
 
 #[derive(Default)]
 struct Sessions {
-    seats: Vec<Seat>,
+    members: Vec<Member>,
     is_running: bool,
 }
 
 impl Flusher {
     /// Takes a session in. To be called on the lane that the flusher is for.
-    pub(super) fn join(self: &Arc<Self>, seat: Seat, fanout: &Arc<Fanout>, head: &watch::Receiver<Head>, flush: Flush) {
+    pub(super) fn join(
+        self: &Arc<Self>,
+        member: Member,
+        fanout: &Arc<Fanout>,
+        head: &watch::Receiver<Head>,
+        flush: Flush,
+    ) {
         let mut sessions = self.sessions();
-        sessions.seats.push(seat);
+        sessions.members.push(member);
         if !std::mem::replace(&mut sessions.is_running, true) {
             let (flusher, fanout, head) = (Arc::clone(self), Arc::clone(fanout), head.clone());
             let run = keep_up("flusher", move || Arc::clone(&flusher).run(Arc::clone(&fanout), head.clone(), flush));
@@ -117,28 +123,28 @@ impl Flusher {
         let sessions = self.sessions();
         let now = Instant::now();
         let mut in_step = Vec::with_capacity(AT_ONCE);
-        for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
-            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
-            if guarded(&mut seat, |live| live.flush(stretch, programme, now)) == Some(true) {
-                in_step.push(seat);
+        for member in sessions.members.iter().skip(*done).take(AT_ONCE) {
+            let mut member = member.lock().unwrap_or_else(PoisonError::into_inner);
+            if guarded(&mut member, |live| live.flush(stretch, programme, now)) == Some(true) {
+                in_step.push(member);
             }
         }
         if let Some(stretch) = stretch {
-            let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
+            let sockets: Vec<_> = in_step.iter().filter_map(|member| member.as_ref()?.socket()).collect();
             let written = burst.send(&sockets, stretch.run().slices());
-            for (seat, written) in in_step.iter_mut().zip(written) {
-                guarded(seat, |live| live.wrote(stretch, written, now));
+            for (member, written) in in_step.iter_mut().zip(written) {
+                guarded(member, |live| live.wrote(stretch, written, now));
             }
         }
         *done += AT_ONCE;
-        *done < sessions.seats.len()
+        *done < sessions.members.len()
     }
 
     /// Forgets sessions that are over. False, and then it is not running, if there are no others.
     fn prune(&self) -> bool {
         let mut sessions = self.sessions();
-        sessions.seats.retain(|seat| seat.lock().unwrap_or_else(PoisonError::into_inner).is_some());
-        sessions.is_running = !sessions.seats.is_empty();
+        sessions.members.retain(|member| member.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        sessions.is_running = !sessions.members.is_empty();
         sessions.is_running
     }
 
@@ -147,9 +153,9 @@ impl Flusher {
     }
 }
 
-/// Works for the session in this seat, if it is not over. A bug met by one is not to be felt by the others.
-fn guarded<T>(seat: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
-    let live = seat.as_mut()?;
+/// Works for the session of this member, if it is not over. A bug met by one is not to be felt by the others.
+fn guarded<T>(member: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
+    let live = member.as_mut()?;
     let worked = catch_unwind(AssertUnwindSafe(|| work(live)));
     if worked.is_err() {
         live.panicked();
@@ -181,7 +187,7 @@ async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, int
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("count", &self.seats.len()).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("count", &self.members.len()).finish_non_exhaustive()
     }
 }
 
