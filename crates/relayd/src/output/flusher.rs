@@ -84,7 +84,7 @@ impl Flusher {
     /// Waits on: the log's head, or the next flush.
     async fn run(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
         // Not marked as seen: what came since the sessions looked is to be written.
-        let mut from = head.borrow().end;
+        let Head { end: mut from, mut programme, .. } = *head.borrow();
         let mut last = Instant::now();
         let mut burst = Burst::new(AT_ONCE as u16);
         while self.prune() {
@@ -95,7 +95,7 @@ impl Flusher {
                     }
                 }
                 Flush::Every(interval) => {
-                    if !next_interval(&mut head, &mut last, interval).await {
+                    if !next_interval(&mut head, &mut last, interval, programme).await {
                         return;
                     }
                 }
@@ -104,12 +104,12 @@ impl Flusher {
                 self.sessions().is_running = false;
                 return;
             }
-            let (stretch, programme) = {
+            let stretch = {
                 let log = fanout.log();
                 let stretch = Stretch::new(&log, from, BATCH);
-                from = log.end();
                 // Of one look: nothing of the next programme is written to a session of this one.
-                (stretch, log.programme())
+                (from, programme) = (log.end(), log.programme());
+                stretch
             };
             let mut done = 0;
             while self.write(&mut done, stretch.as_ref(), programme, &mut burst) {
@@ -163,9 +163,14 @@ fn guarded<T>(member: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> O
     worked.ok()
 }
 
-/// Waits until an interval is over. One that is nearly over ends with a video frame: otherwise frames that come in step
-/// with the interval could each wait for all of it. False when the log is gone.
-async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, interval: Duration) -> bool {
+/// Waits until an interval is over, or `programme` is. An interval that is nearly over ends with a video frame: otherwise
+/// frames that come in step with it could each wait for all of it. False when the log is gone.
+async fn next_interval(
+    head: &mut watch::Receiver<Head>,
+    last: &mut Instant,
+    interval: Duration,
+    programme: u64,
+) -> bool {
     let end = *last + interval;
     loop {
         tokio::select! {
@@ -173,8 +178,8 @@ async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, int
                 if changed.is_err() {
                     return false;
                 }
-                let over = head.borrow_and_update().over;
-                if over || last.elapsed() >= interval * 9 / 10 {
+                let seen = *head.borrow_and_update();
+                if seen.over || seen.programme > programme || last.elapsed() >= interval * 9 / 10 {
                     break;
                 }
             }
@@ -196,8 +201,25 @@ const AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use flv::Class;
+    use futures::FutureExt;
+    use relay::{LogPolicy, Placed};
+
     use super::*;
     use crate::lanes::Lanes;
+
+    #[tokio::test]
+    async fn the_end_of_a_programme_waits_for_no_flush() {
+        let fanout = Fanout::new(LogPolicy::default());
+        let (mut head, mut last, hour) = (fanout.subscribe(), Instant::now(), Duration::from_secs(3_600));
+        let key = Placed { class: Class::Key, dts: 0, body: vec![0x17, 1].into() };
+        fanout.push(&[key], Instant::now());
+        assert_eq!(next_interval(&mut head, &mut last, hour, 0).now_or_never(), None, "a frame waits");
+        fanout.end_programme();
+        assert_eq!(next_interval(&mut head, &mut last, hour, 0).now_or_never(), Some(true));
+        fanout.end_programme();
+        assert_eq!(next_interval(&mut head, &mut last, hour, 2).now_or_never(), None, "that is known to have ended");
+    }
 
     #[test]
     fn only_flushers_in_use_are_kept() {

@@ -291,7 +291,6 @@ impl Live {
     }
 
     fn note_written(&mut self) {
-        self.meter.bytes.fetch_add(std::mem::take(&mut self.wire.written), Relaxed);
         if !self.wire.is_idle() {
             return;
         }

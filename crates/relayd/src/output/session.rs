@@ -43,7 +43,8 @@ pub(super) async fn run(
 ) -> Result<End, OutputError> {
     let config = &output.config;
     let publish = Publish::new(PublishConfig::new(config.target.clone()));
-    let mut wire = Wire::new(stream, publish, config.connect_timeout, Instant::now());
+    let meter = Arc::clone(&output.meter);
+    let mut wire = Wire::new(stream, publish, meter, config.connect_timeout, Instant::now());
     let stream_id = tokio::select! {
         opened = Box::pin(wire.open()) => opened?,
         () = output.cancel.cancelled() => return Ok(End::Cancelled),
