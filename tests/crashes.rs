@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::stage::{input_of, output, output_of, pull, relay, setup, start};
+use crate::stage::{flows_on, input_of, output, output_of, pull, relay, setup, start};
 
 struct Stage {
     relayd: Relayd,
@@ -85,12 +85,6 @@ async fn keep_asking(socket: &mut TcpStream, path: &str) {
     let read = timeout(DEADLINE, socket.read(&mut answer)).await.expect("an answer").unwrap();
     let answer = String::from_utf8_lossy(&answer[..read]);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
-}
-
-/// More frames of the newest session than now.
-async fn flows_on(ingest: &Ingest) -> Record {
-    let now = ingest.records().last().map_or(0, |record| record.frames().count());
-    ingest.published(now + 60).await
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod silence;
 use serde_json::Value;
 use testkit::{Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Served, Signal, http, judge};
 
-use crate::stage::{failover, input_of, output, pull, relay, setup, start};
+use crate::stage::{failover, flows_on, input_of, output, pull, relay, setup, start};
 
 /// Lets it read its file again; what has changed.
 async fn reload(relayd: &Relayd, change: impl FnOnce(&str) -> String) -> Vec<String> {
@@ -17,12 +17,6 @@ async fn reload(relayd: &Relayd, change: impl FnOnce(&str) -> String) -> Vec<Str
     assert_eq!(response.status, 200, "{}", response.text());
     let changes = response.json()["changes"].clone();
     serde_json::from_value(changes).unwrap()
-}
-
-/// More frames of the newest session than now.
-async fn flows_on(ingest: &Ingest) -> Record {
-    let now = ingest.records().last().map_or(0, |record| record.frames().count());
-    ingest.published(now + 60).await
 }
 
 fn ended_cleanly(record: &Record) {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, Publisher, Relayd, eventually, judge};
 
-use super::{Stage, ended_cleanly, flows_on, reload};
-use crate::stage::{input_of, output, output_of, pull, push, relay, setup, start, vod};
+use super::{Stage, ended_cleanly, reload};
+use crate::stage::{flows_on, input_of, output, output_of, pull, push, relay, setup, start, vod};
 
 #[tokio::test]
 async fn inputs_that_have_not_changed_keep_their_connections() {

@@ -2,8 +2,8 @@
 
 use testkit::{Encode, Feed, Ingest, Origin, Record, Script, judge};
 
-use super::{Stage, ended_cleanly, flows_on, one_at_a_time, reload};
-use crate::stage::{output, output_of, pull, relay, setup, start};
+use super::{Stage, ended_cleanly, one_at_a_time, reload};
+use crate::stage::{flows_on, output, output_of, pull, relay, setup, start};
 
 /// `[[relay.output]] id = "n"`, up to the next table.
 fn table_of(config: &str, n: usize) -> String {
