@@ -130,6 +130,9 @@ async fn a_panic_in_the_input_that_feeds_costs_no_tag_with_a_twin() {
     let status =
         stage.relayd.until("r", "it is back", |status| input_of(status, "primary")["state"] == "standby").await;
     assert_eq!((&status["splices"], &input_of(&status, "primary")["reconnects"]), (&1.into(), &1.into()));
+    assert_eq!(input_of(&status, "primary")["last_error"]["kind"], "panic");
+    let lost = "relayd_input_lost_total{input=\"primary\",reason=\"panic\",relay=\"r\"}";
+    assert_eq!(stage.relayd.series(lost).await, Some(1.0));
     for ingest in &stage.ingests {
         judge::clean(&flows_on(ingest).await, &stage.encode);
         assert_eq!(ingest.records().len(), 1, "an output reconnected");

@@ -205,6 +205,7 @@ impl RelayTask {
                 running.failover.handle(input, report, now);
             }
         }
+        self.say_what_was_dropped(now);
     }
 
     /// Begins a run. One that follows another goes on behind it: the log is one line.

@@ -58,7 +58,7 @@ impl InputMeter {
     }
 
     /// A connection ended, or did not come about, for this reason.
-    fn lost(&self, reason: Reason) {
+    pub fn lost(&self, reason: Reason) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner).entry(reason.name()).or_default() += 1;
     }
 

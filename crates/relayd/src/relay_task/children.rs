@@ -20,6 +20,7 @@ use crate::{
     events::Ledger,
     input::{self, Command, InputMeter},
     output::{Output, OutputMeter, OutputState},
+    status::{DroppedByCause, LastError},
     test_hooks::Hook,
 };
 
@@ -45,6 +46,8 @@ pub(super) enum Child {
 #[derive(Default)]
 pub(super) struct InputSlot {
     pub(super) meter: Arc<InputMeter>,
+    /// What it had lost when that was last looked at.
+    pub(super) losses_seen: DroppedByCause,
     task: Option<InputTask>,
 }
 
@@ -207,6 +210,9 @@ impl RelayTask {
     fn input_panicked(&mut self, number: u64) {
         let Some(input) = self.inputs.iter().position(|slot| slot.is_fed_by(number)) else { return };
         error!(input = self.config.inputs[input].name, "the input's task panicked and is started again");
+        let meter = &self.inputs[input].meter;
+        meter.lost(Reason::Panic);
+        meter.failed(LastError::now(Reason::Panic.name(), "the input's code panicked; the log says where"));
         // A relay that rests starts its inputs itself.
         if self.rest.is_on() {
             return;
