@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{Reason, Report};
+use relay::{Reason, Report, RetryPolicy};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{Id, JoinError},
 };
 use tokio_util::sync::CancellationToken;
@@ -90,6 +90,8 @@ struct OutputTask {
     number: u64,
     /// What it was started with.
     config: OutputConfig,
+    /// Tells it how to come back from now on.
+    retry: watch::Sender<RetryPolicy>,
     /// Ends it in good order.
     cancel: CancellationToken,
     hook: Hook,
@@ -117,10 +119,14 @@ impl OutputSlot {
         }
     }
 
-    /// Ends it unless its session is what `config` asks for.
-    pub(super) fn end_unless(&self, config: &OutputConfig) {
-        if self.task.as_ref().is_some_and(|task| !(config.enabled && config.has_session_of(&task.config))) {
-            self.end();
+    /// Ends it unless its session is what `config` asks for; then it comes back as `config` says.
+    pub(super) fn end_unless(&mut self, config: &OutputConfig) {
+        match &mut self.task {
+            Some(task) if config.enabled && config.has_session_of(&task.config) => {
+                task.config.clone_from(config);
+                task.retry.send_if_modified(|retry| std::mem::replace(retry, config.retry) != config.retry);
+            }
+            _ => self.end(),
         }
     }
 
@@ -184,15 +190,16 @@ impl RelayTask {
             hook: hook.clone(),
             cancel: cancel.clone(),
         };
+        let (retry, policy) = watch::channel(config.retry);
         // Boxed: every layer around a future would hold room for it twice.
-        let run = Box::pin(task.run());
+        let run = Box::pin(task.run_retrying(policy));
         let task = hook.clone().guard(Box::pin(async move {
             after(pause, run).await;
             drop(seat);
         }));
         let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(number));
-        slot.task = Some(OutputTask { number, config, cancel, hook });
+        slot.task = Some(OutputTask { number, config, retry, cancel, hook });
     }
 
     /// A task that panicked is started again: one output's bug is nobody else's trouble.
