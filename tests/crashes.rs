@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::stage::{input_of, output, output_of, pull, relay, setup, start};
+use crate::stage::{flows_on, input_of, output, output_of, pull, relay, setup, start};
 
 struct Stage {
     relayd: Relayd,
@@ -87,12 +87,6 @@ async fn keep_asking(socket: &mut TcpStream, path: &str) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
 }
 
-/// More frames of the newest session than now.
-async fn flows_on(ingest: &Ingest) -> Record {
-    let now = ingest.records().last().map_or(0, |record| record.frames().count());
-    ingest.published(now + 60).await
-}
-
 #[tokio::test]
 async fn a_panic_in_an_output_is_felt_by_no_other() {
     let stage = Stage::new().await;
@@ -136,6 +130,9 @@ async fn a_panic_in_the_input_that_feeds_costs_no_tag_with_a_twin() {
     let status =
         stage.relayd.until("r", "it is back", |status| input_of(status, "primary")["state"] == "standby").await;
     assert_eq!((&status["splices"], &input_of(&status, "primary")["reconnects"]), (&1.into(), &1.into()));
+    assert_eq!(input_of(&status, "primary")["last_error"]["kind"], "panic");
+    let lost = "relayd_input_lost_total{input=\"primary\",reason=\"panic\",relay=\"r\"}";
+    assert_eq!(stage.relayd.series(lost).await, Some(1.0));
     for ingest in &stage.ingests {
         judge::clean(&flows_on(ingest).await, &stage.encode);
         assert_eq!(ingest.records().len(), 1, "an output reconnected");

@@ -137,6 +137,14 @@ async fn check_input(relayd: &Relayd, case: &Case, feed: &Served) {
         let expected = u64::from(case.counted == Some(kind));
         assert_eq!(faults[kind], expected, "{}: {faults}", case.name);
     }
+    let dropped = &input_of(&status, "primary")["dropped_by_cause"];
+    for (cause, name, count) in [("empty", "empty-tags", 3), ("script", "nested-metadata", 1)] {
+        let expected = if case.name == name { count } else { 0 };
+        assert_eq!(dropped[cause], expected, "{}: {dropped}", case.name);
+        if expected > 0 {
+            relayd.logs(&format!("tags were not relayed input=\"primary\" cause=\"{cause}\"")).await;
+        }
+    }
 }
 
 #[tokio::test]

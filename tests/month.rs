@@ -19,6 +19,7 @@ mod world;
 use std::{fs, sync::Mutex};
 
 use encode::Encode;
+use output::EDGES;
 use plan::{DAY, Look, Plan, Step};
 use testkit::readers::Personality;
 use world::{Density, Splice, World};
@@ -27,7 +28,7 @@ const PRIMARY: usize = 0;
 const TWIN: usize = 1;
 const OTHER: usize = 2;
 
-/// Outputs of which one stays from the start, and one from shortly before the first edge; the others come and go around
+/// Outputs of which two stay from the start, one of them never in step, and one from shortly before the first edge; the others come and go around
 /// each edge of these two's timestamps and of the inputs'.
 #[test]
 fn fifty_days_are_one_programme_to_every_reader() {
@@ -44,7 +45,7 @@ fn fifty_days_are_one_programme_to_every_reader() {
     let mut plan = Plan::default();
     plan.dense(0, 30_000);
     plan.at(0, [Step::Connect(PRIMARY)]);
-    plan.at(500, [Step::Join("first".into())]);
+    plan.at(500, [Step::Join("first".into()), Step::JoinAlone("alone".into())]);
     for (n, (at, name)) in edges.into_iter().enumerate() {
         around(&mut plan, at, name, n == 0);
     }
@@ -72,15 +73,19 @@ fn fifty_days_are_one_programme_to_every_reader() {
     assert_eq!(world.faults, [("jump", 1), ("rollback", 2)].into());
     let expected = ["connect", "start", "no_bytes"];
     assert!(world.told.iter().all(|(_, reason)| expected.contains(reason)), "{:?}", world.told);
-    for (name, zero) in [("first", 0), ("before 24 bits", SECOND_ZERO)] {
+    for (name, zero) in [("first", 0), ("alone", 0), ("before 24 bits", SECOND_ZERO)] {
         let (reached, days) = (world.output(name).reached(), 50 * DAY - zero);
         assert!(reached > 1 << 32 && days - 31_000 < reached as u64, "{name} stands at {reached}");
+        let in_step = if name == "alone" { &[][..] } else { &EDGES };
+        assert_eq!(world.output(name).edges_in_step(), in_step, "{name}");
     }
+    let ways = world.ways();
+    assert!(ways.0 > 10_000 && ways.1 > 10_000, "{ways:?}: in step, and by themselves");
     // The edges of the first day have filled all there is to fill.
     let (settled, largest) = (memory[1], memory.iter().max().unwrap());
     assert!(*largest <= settled + 1_024, "KiB at the end of each day: {memory:?}");
     assert!(world.largest_log < 400_000, "the log held {} bytes", world.largest_log);
-    println!("{} tags; resident {settled} KiB after two days, {largest} KiB at most", world.tags);
+    println!("{} tags; {ways:?} writes; resident {settled} KiB after two days, {largest} KiB at most", world.tags);
 }
 
 /// The programme follows the clock of the source that feeds. Splices neither add to what that has come to nor take from

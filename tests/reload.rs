@@ -8,7 +8,7 @@ mod silence;
 use serde_json::Value;
 use testkit::{Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Served, Signal, http, judge};
 
-use crate::stage::{failover, input_of, output, pull, relay, setup, start};
+use crate::stage::{failover, flows_on, input_of, output, pull, relay, setup, start};
 
 /// Lets it read its file again; what has changed.
 async fn reload(relayd: &Relayd, change: impl FnOnce(&str) -> String) -> Vec<String> {
@@ -17,12 +17,6 @@ async fn reload(relayd: &Relayd, change: impl FnOnce(&str) -> String) -> Vec<Str
     assert_eq!(response.status, 200, "{}", response.text());
     let changes = response.json()["changes"].clone();
     serde_json::from_value(changes).unwrap()
-}
-
-/// More frames of the newest session than now.
-async fn flows_on(ingest: &Ingest) -> Record {
-    let now = ingest.records().last().map_or(0, |record| record.frames().count());
-    ingest.published(now + 60).await
 }
 
 fn ended_cleanly(record: &Record) {
@@ -217,7 +211,7 @@ async fn policies_and_texts_change_in_place() {
     .await;
     for line in [
         "relay r: title: \"\" -> \"new\"",
-        "relay r: autostart: true -> false",
+        "relay r: autostart: true -> false (what runs goes on)",
         "relay r: failover.standby: hot -> cold",
         "relay r: failover.hold: 1m -> 500ms",
         "relay r: timeline.max_jump: 1s -> 2s",
@@ -236,6 +230,30 @@ async fn policies_and_texts_change_in_place() {
         feed.kill();
     }
     ended_cleanly(&stage.ingests[0].ended(0).await);
+}
+
+#[tokio::test]
+async fn a_relay_that_waits_is_started_by_its_autostart_and_not_stopped_by_it() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    let parts =
+        ["autostart = false\n".to_owned(), pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")];
+    let relayd = start(&relay("r", &parts)).await;
+    assert_eq!(relayd.status("r").await["state"], "stopped");
+    assert_eq!(reload(&relayd, |config| config.replace("id = \"1\"", "id = \"1\"\nname = \"one\"")).await.len(), 1);
+    assert_eq!(relayd.status("r").await["state"], "stopped", "nothing has asked for it");
+
+    let with = |from: bool, to: bool| {
+        move |config: &str| config.replace(&format!("autostart = {from}"), &format!("autostart = {to}"))
+    };
+    let changes = reload(&relayd, with(false, true)).await;
+    assert_eq!(changes, ["relay r: autostart: false -> true"]);
+    judge::clean(&ingest.published(40).await, &encode);
+    let changes = reload(&relayd, with(true, false)).await;
+    assert_eq!(changes, ["relay r: autostart: true -> false (what runs goes on)"]);
+    assert_eq!(reload(&relayd, with(false, true)).await, ["relay r: autostart: false -> true"]);
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert_eq!((ingest.records().len(), feed.requests().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Configurations in a few words, and the daemon that runs them.
 
 use serde_json::Value;
-use testkit::{Relayd, Setup};
+use testkit::{Ingest, Record, Relayd, Setup};
 
 /// The daemon with a configuration, not started yet.
 pub(crate) fn setup(config: &str) -> Setup {
@@ -50,6 +50,12 @@ pub(crate) fn output(id: &str, url: &str, more: &str) -> String {
 /// The `[relay.failover]` table.
 pub(crate) fn failover(keys: &str) -> String {
     format!("[relay.failover]\n{keys}\n")
+}
+
+/// More frames of the newest session than now.
+pub(crate) async fn flows_on(ingest: &Ingest) -> Record {
+    let now = ingest.records().last().map_or(0, |record| record.frames().count());
+    ingest.published(now + 60).await
 }
 
 /// An input of a relay's status.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 use flv::Class;
-use relay::{Batch, Cursor, Log, OutputPolicy, Placed, Reading, SET_DATA_FRAME};
+use relay::{Batch, Cursor, Log, OutputPolicy, Placed, Reading, SET_DATA_FRAME, Stretch};
 use rtmp::wire::{CHUNK_SIZE, MediaWriter};
 use testkit::readers::{Message, Personality, Reader};
 
@@ -52,6 +52,13 @@ pub(crate) struct Output {
     /// The highest timestamp sent, before any modulus.
     reached: i64,
     messages: u64,
+    /// How often it sent just what all outputs in step send, and how often it read the log by itself.
+    stepped: u64,
+    read: u64,
+    /// Edges of timestamps that were crossed in step.
+    edges_in_step: Vec<i64>,
+    /// It is never in step.
+    alone: bool,
 }
 
 impl Output {
@@ -66,7 +73,16 @@ impl Output {
             bytes: Vec::new(),
             reached: 0,
             messages: 0,
+            stepped: 0,
+            read: 0,
+            edges_in_step: Vec::new(),
+            alone: false,
         }
+    }
+
+    /// One that always reads the log by itself.
+    pub(crate) fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// The highest timestamp sent, before any modulus.
@@ -79,16 +95,28 @@ impl Output {
         self.messages
     }
 
-    /// Sends what there is, and sees that every reader makes of it what went into the log.
-    pub(crate) fn pump(&mut self, log: &Log, relayed: &Relayed, now: Instant) {
-        let (writer, pieces) = (&mut self.writer, &mut self.pieces);
-        let reading = self.cursor.read(log, now, Batch { tags: u64::MAX, bytes: usize::MAX }, |form, dts| {
-            writer.get_or_insert_with(|| MediaWriter::new(1, dts)).write_at(form, dts, pieces);
-        });
-        match reading {
-            Reading::NoEntryPoint => return,
-            Reading::Read { more: false, .. } => {}
-            other => panic!("{other:?} at {now:?}"),
+    /// How often it sent just what all outputs in step send, and how often it read the log by itself.
+    pub(crate) fn ways(&self) -> (u64, u64) {
+        (self.stepped, self.read)
+    }
+
+    /// Edges of timestamps that were crossed in step.
+    pub(crate) fn edges_in_step(&self) -> &[i64] {
+        &self.edges_in_step
+    }
+
+    /// Sends what there is, as a flusher does, and sees that every reader makes of it what went into the log. `stretch` is
+    /// what is new since it was last called.
+    pub(crate) fn pump(&mut self, stretch: Option<&Stretch>, log: &Log, relayed: &Relayed, now: Instant) {
+        let before = self.reached;
+        let in_step = !self.alone && stretch.is_some_and(|stretch| self.step(stretch, now));
+        if in_step {
+            self.stepped += 1;
+        } else {
+            if !self.read(log, now) {
+                return;
+            }
+            self.read += 1;
         }
         self.bytes.clear();
         for piece in self.pieces.drain(..) {
@@ -115,9 +143,34 @@ impl Output {
             next += 1;
         }
         self.next = Some((next, base));
+        if in_step {
+            self.edges_in_step.extend(EDGES.into_iter().filter(|edge| (before + 1..=self.reached).contains(edge)));
+        }
         for reader in &mut self.readers {
             assert_eq!(reader.next(), Ok(None));
             assert!(reader.between_messages(), "{:?} has read short", reader.personality());
+        }
+    }
+
+    fn step(&mut self, stretch: &Stretch, now: Instant) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let in_step = self.cursor.step(stretch, now, || writer.continue_with(stretch.run()));
+        if in_step {
+            self.pieces.extend(stretch.run().slices().iter().cloned());
+        }
+        in_step
+    }
+
+    /// False if there is no place to begin yet.
+    fn read(&mut self, log: &Log, now: Instant) -> bool {
+        let (writer, pieces) = (&mut self.writer, &mut self.pieces);
+        let reading = self.cursor.read(log, now, Batch { tags: u64::MAX, bytes: usize::MAX }, |form, dts| {
+            writer.get_or_insert_with(|| MediaWriter::new(1, dts)).write_at(form, dts, pieces);
+        });
+        match reading {
+            Reading::NoEntryPoint => false,
+            Reading::Read { more: false, .. } => true,
+            other => panic!("{other:?} at {now:?}"),
         }
     }
 
@@ -142,3 +195,6 @@ impl Output {
         }
     }
 }
+
+/// From here on a timestamp needs the extended field, has its highest bit set, begins again at 0.
+pub(crate) const EDGES: [i64; 3] = [0x00FF_FFFF, 1 << 31, 1 << 32];

@@ -20,6 +20,7 @@ pub(crate) enum Step {
     Shift(usize, i64),
     ChangeMetadata(usize),
     Join(String),
+    JoinAlone(String),
     Leave(String),
     Look(Look),
 }
@@ -64,6 +65,7 @@ impl Plan {
                 Step::Shift(input, by) => world.shift(input, by),
                 Step::ChangeMetadata(input) => world.change_metadata(input),
                 Step::Join(name) => world.join(&name),
+                Step::JoinAlone(name) => world.join_alone(&name),
                 Step::Leave(name) => world.leave(&name),
                 Step::Look(what) => look(world, what),
             }

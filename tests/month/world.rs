@@ -8,7 +8,8 @@ use std::{
 
 use flv::{Class, Kind};
 use relay::{
-    Action, EventKind, Failover, FailoverPolicy, InputKind, Log, LogPolicy, Placed, Reason, Report, TimelinePolicy,
+    Action, Batch, EventKind, Failover, FailoverPolicy, InputKind, Log, LogPolicy, Placed, Reason, Report, Stretch,
+    TimelinePolicy,
 };
 use testkit::readers::Personality;
 
@@ -52,6 +53,8 @@ pub(crate) struct World {
     log: Log,
     feeds: Vec<Feed>,
     relayed: Relayed,
+    /// The end of the log when outputs were last written to.
+    flushed: u64,
     outputs: BTreeMap<String, Output>,
     /// Since they were last taken.
     pub(crate) splices: Vec<Splice>,
@@ -99,6 +102,7 @@ impl World {
             log: Log::new(LogPolicy::default()),
             feeds: encodes.iter().map(feed).collect(),
             relayed: Relayed::default(),
+            flushed: 0,
             outputs: BTreeMap::new(),
             splices: Vec::new(),
             faults: BTreeMap::new(),
@@ -112,6 +116,12 @@ impl World {
     }
 
     // --- what is asked of it
+
+    /// How often outputs have written what all in step write, and how often what they read by themselves.
+    pub(crate) fn ways(&self) -> (u64, u64) {
+        let ways = self.outputs.values().map(Output::ways);
+        ways.fold((0, 0), |(stepped, read), (more, too)| (stepped + more, read + too))
+    }
 
     pub(crate) fn output(&self, name: &str) -> &Output {
         &self.outputs[name]
@@ -176,8 +186,16 @@ impl World {
 
     /// A session begins, read by these.
     pub(crate) fn join_as(&mut self, name: &str, personalities: &[Personality]) {
-        let mut output = Output::new(personalities);
-        output.pump(&self.log, &self.relayed, self.instant());
+        self.insert(name, Output::new(personalities));
+    }
+
+    /// A session begins that always reads the log by itself.
+    pub(crate) fn join_alone(&mut self, name: &str) {
+        self.insert(name, Output::new(&Personality::ALL).alone());
+    }
+
+    fn insert(&mut self, name: &str, mut output: Output) {
+        output.pump(None, &self.log, &self.relayed, self.instant());
         assert!(self.outputs.insert(name.to_owned(), output).is_none(), "{name} is there already");
     }
 
@@ -291,8 +309,11 @@ impl World {
         }
         if emitted {
             self.largest_log = self.largest_log.max(self.log.bytes());
+            // Made ready once for all, as a flusher does.
+            let stretch = Stretch::new(&self.log, self.flushed, BATCH);
+            self.flushed = self.log.end();
             for output in self.outputs.values_mut() {
-                output.pump(&self.log, &self.relayed, now);
+                output.pump(stretch.as_ref(), &self.log, &self.relayed, now);
             }
         }
     }
@@ -322,5 +343,7 @@ impl World {
     }
 }
 
+/// As much as a flusher makes ready at once.
+const BATCH: Batch = Batch { tags: 64, bytes: 256 << 10 };
 /// Half of it is longer than the distance of sparse frames.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,8 +4,8 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, Publisher, Relayd, Stranger, eventually, http, judge};
 
-use super::{flows_on, reload};
-use crate::stage::{output, pull, push, relay, setup, start};
+use super::reload;
+use crate::stage::{flows_on, output, pull, push, relay, setup, start};
 
 #[tokio::test]
 async fn the_http_side_moves_and_changes_its_token() {

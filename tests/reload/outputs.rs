@@ -2,8 +2,8 @@
 
 use testkit::{Encode, Feed, Ingest, Origin, Record, Script, judge};
 
-use super::{Stage, ended_cleanly, flows_on, one_at_a_time, reload};
-use crate::stage::{output, output_of, pull, relay, setup, start};
+use super::{Stage, ended_cleanly, one_at_a_time, reload};
+use crate::stage::{flows_on, output, output_of, pull, relay, setup, start};
 
 /// `[[relay.output]] id = "n"`, up to the next table.
 fn table_of(config: &str, n: usize) -> String {
@@ -30,6 +30,15 @@ async fn only_the_outputs_that_changed_move() {
             "a name",
             Box::new(|config| config.replace("id = \"1\"", "id = \"1\"\nname = \"one\"")),
             vec!["relay r: output 1: name: \"\" -> \"one\""],
+            vec![],
+        ),
+        (
+            "how it comes back",
+            Box::new(|config| {
+                let table = table_of(config, 1);
+                config.replace(&table, &table.replace("\"400ms\"", "\"500ms\""))
+            }),
+            vec!["relay r: output 1: retry.max: 400ms -> 500ms"],
             vec![],
         ),
         (
@@ -137,6 +146,25 @@ async fn a_key_file_with_another_key_is_another_output() {
     assert_eq!(ingests[1].published(40).await.key, "second");
     judge::clean(&flows_on(&ingests[0]).await, &encode);
     assert_eq!(ingests[0].records().len(), 1, "the other output reconnected");
+}
+
+#[tokio::test]
+async fn an_output_that_has_given_up_tries_again_with_another_retry() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    ingest.stop_listening();
+    let url = ingest.url("key");
+    let output = format!("[[relay.output]]\nid = \"1\"\nurl = \"{url}\"\nretry = {{ give_up_after = \"1ms\" }}\n");
+    let relayd = start(&relay("r", &[pull("primary", feed.url(), ""), output])).await;
+    let stands = |what: &'static str| move |status: &serde_json::Value| output_of(status, "1")["state"] == what;
+    relayd.until("r", "given up", stands("failed")).await;
+    // It waits for an hour, unless it is told otherwise.
+    reload(&relayd, |config| config.replace("give_up_after = \"1ms\"", "min = \"1h\", max = \"1h\"")).await;
+    relayd.until("r", "waiting", stands("backoff")).await;
+    ingest.listen_again();
+    let changes = reload(&relayd, |config| config.replace("min = \"1h\", max = \"1h\"", "")).await;
+    assert_eq!(changes, ["relay r: output 1: retry.min: 1h -> 500ms", "relay r: output 1: retry.max: 1h -> 1m"]);
+    judge::clean(&ingest.published(40).await, &encode);
 }
 
 /// A platform that takes nothing any more cannot hold up the next session for long.

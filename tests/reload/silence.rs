@@ -3,8 +3,7 @@
 use serde_json::json;
 use testkit::{Encode, Feed, Ingest, Origin, judge};
 
-use super::flows_on;
-use crate::stage::{output, pull, relay, setup};
+use crate::stage::{flows_on, output, pull, relay, setup};
 
 /// What it was not told in time it never takes: the answer, its status and the next reload say the same.
 #[tokio::test]

@@ -67,8 +67,8 @@ impl Printable {
 fn shows(value: &DeValue<'_>) -> bool {
     match value {
         DeValue::Table(table) => table.iter().any(|(key, value)| {
-            let is_variable =
-                key.get_ref() == "key_env" && value.get_ref().as_str().is_some_and(|name| name.contains(MARK));
+            let is_variable = matches!(&**key.get_ref(), "key_env" | "tx_key_env")
+                && value.get_ref().as_str().is_some_and(|name| name.contains(MARK));
             key.get_ref().contains(MARK) || is_variable || shows(value.get_ref())
         }),
         DeValue::Array(values) => values.iter().any(|value| shows(value.get_ref())),

@@ -13,7 +13,7 @@ use crate::{
 
 /// What an output reads with: its place, and what its lag makes it leave out.
 ///
-/// Lag has three stages (time or bytes, whichever is worse): from a fifth of `max_lag` disposable frames are left out;
+/// Lag has three stages (time or bytes, whichever is worse; what waits for its flush is none): from a fifth of `max_lag` disposable frames are left out;
 /// from `max_lag` video skips to the newest keyframe ahead; from twice `max_lag` the session is given up. Audio is
 /// never left out before the last stage.
 #[derive(Clone, Debug)]
@@ -61,7 +61,10 @@ pub enum Reading {
     /// The lag has reached the stage at which the session is given up.
     Lagged,
     /// A sequence header changed, and the policy asks for a new session.
-    FormatChanged,
+    FormatChanged {
+        /// What was handed over before it.
+        tags: u64,
+    },
 }
 
 /// How much one read may hand over: the tag that reaches a limit is still handed over.
@@ -141,6 +144,7 @@ impl Cursor {
         let in_step = *next == stretch.from
             && *base <= stretch.min_dts
             && age.saturating_sub(interval(&self.policy)) < self.policy.max_lag / LATE_PARTS
+            // Those that wait for their flush included: at worst it is read.
             && stretch.bytes < (self.policy.max_lag_bytes / LATE_PARTS as usize) as u64
             && !(stretch.replaces_header && self.policy.on_format_change == OnFormatChange::Reconnect)
             && continues();
@@ -194,7 +198,7 @@ impl Cursor {
             let is_change = entry.replaces_header && entry.dts - base > SAME_CHANGE;
             if is_change && self.policy.on_format_change == OnFormatChange::Reconnect {
                 self.place = Place::Joining { not_before: next };
-                return Reading::FormatChanged;
+                return Reading::FormatChanged { tags };
             }
             if entry.class == Class::Key
                 && matches!(video, Video::SkippedTo(until) if until.is_none_or(|key| key <= next))
@@ -226,12 +230,20 @@ fn stage(policy: &OutputPolicy, log: &Log, next: u64, joined: Joined, now: Insta
     let since = oldest.arrived.max(joined.at);
     let waited = now.saturating_duration_since(since).saturating_sub(interval(policy));
     let time = waited.as_secs_f64() / policy.max_lag.as_secs_f64();
-    let bytes = log.bytes_from(next.max(joined.end)) as f64 / policy.max_lag_bytes.max(1) as f64;
+    let bytes = overdue(policy, log, next.max(joined.end), now) as f64 / policy.max_lag_bytes.max(1) as f64;
     match time.max(bytes) {
         share if share >= 2.0 => Stage::Lost,
         share if share >= 1.0 => Stage::TooLate,
         share if share >= 1.0 / f64::from(LATE_PARTS) => Stage::Late,
         _ => Stage::InTime,
+    }
+}
+
+/// Unread bytes that do not just wait for their flush.
+fn overdue(policy: &OutputPolicy, log: &Log, from: u64, now: Instant) -> u64 {
+    match policy.flush {
+        Flush::Frame => log.bytes_from(from),
+        Flush::Every(interval) => now.checked_sub(interval).map_or(0, |moment| log.bytes_by(from, moment)),
     }
 }
 

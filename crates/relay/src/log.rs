@@ -256,6 +256,14 @@ impl Log {
         self.get(number).map_or(0, |entry| self.written - entry.offset)
     }
 
+    /// Bytes of the entries from that one on that had come by `moment`.
+    pub(crate) fn bytes_by(&self, number: u64, moment: Instant) -> u64 {
+        let Some(from) = self.get(number) else { return 0 };
+        let end = self.entries.partition_point(|entry| entry.arrived <= moment);
+        let end = self.entries.get(end).map_or(self.written, |entry| entry.offset);
+        end.saturating_sub(from.offset)
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.entries.front().map_or(0, |oldest| usize::try_from(self.written - oldest.offset).unwrap_or(usize::MAX))

@@ -63,7 +63,7 @@ mod tests {
     use rtmp::wire::MediaWriter;
 
     use super::*;
-    use crate::{Cursor, LogPolicy, OnFormatChange, OutputPolicy, Placed};
+    use crate::{Cursor, Flush, LogPolicy, OnFormatChange, OutputPolicy, Placed};
 
     const BATCH: Batch = Batch { tags: 8, bytes: 4_000 };
 
@@ -136,10 +136,12 @@ mod tests {
             tags in proptest::collection::vec((0u8..24, -30i64..90, 1usize..1_500, 0u64..90, 0u8..10), 1..200),
             max_lag in 200u64..2_000,
             reconnects in any::<bool>(),
+            interval in proptest::option::of(1u64..1_000),
         ) {
             let on_format_change = if reconnects { OnFormatChange::Reconnect } else { OnFormatChange::Inband };
             let max_lag = Duration::from_millis(max_lag);
-            let policy = OutputPolicy { max_lag, max_lag_bytes: 20_000, on_format_change, ..OutputPolicy::default() };
+            let flush = interval.map_or(Flush::Frame, |ms| Flush::Every(Duration::from_millis(ms)));
+            let policy = OutputPolicy { flush, max_lag, max_lag_bytes: 20_000, on_format_change, ..OutputPolicy::default() };
             let (mut reads, mut steps) = (Output::new(policy), Output::new(policy));
             let mut log = Log::new(LogPolicy { max_time: Duration::from_secs(3), max_bytes: 64 << 10 });
             let (mut from, mut now, mut dts) = (0, Instant::now(), 0i64);

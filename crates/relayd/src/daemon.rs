@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::future::join_all;
 use rustls::sign::CertifiedKey;
 use tokio::{
     net::TcpListener,
@@ -188,6 +189,8 @@ impl Daemon {
             daemon.start_relay(&relay);
         }
         daemon.show_relays();
+        // From here on publishers find their keys.
+        join_all(daemon.relays.iter().map(|relay| relay.handle.settle())).await;
         daemon.tasks.spawn(systemd::feed_watchdog(daemon.http.relays_now(), daemon.cancel.clone()));
         daemon.http.set_ready(true);
         let (path, relays) = (daemon.config.path.display(), daemon.relays.len());

@@ -27,6 +27,8 @@ pub struct Fanout {
 pub struct Head {
     /// The number of the next entry at the last flush.
     pub end: u64,
+    /// How many programmes have ended.
+    pub programme: u64,
     /// The relay is gone: nothing will ever come again.
     pub over: bool,
 }
@@ -68,10 +70,9 @@ impl Fanout {
     pub fn end_programme(&self) {
         let mut log = self.log();
         log.end_programme();
-        let end = log.end();
+        let (end, programme) = (log.end(), log.programme());
         drop(log);
-        // Also where nothing is new but that it has ended.
-        self.head.send_modify(|head| head.end = end);
+        self.head.send_modify(|head| (head.end, head.programme) = (end, programme));
     }
 
     /// Lets those who watch go: the relay is gone.

@@ -4,20 +4,19 @@ mod children;
 mod handle;
 mod reconfigure;
 mod rest;
+mod running;
 mod telling;
 
 use std::{
-    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
 use futures::FutureExt;
-use relay::{Action, Failover, Phase, Placed, Reason};
+use relay::{Action, Failover, Phase, Reason};
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,8 +24,9 @@ use tracing::{error, info, warn};
 
 pub use self::handle::{PanicIn, RelayHandle, Request, Switched, Vital};
 use self::{
-    children::{Child, InputSlot, OutputSlot, Started},
+    children::{InputSlot, OutputSlot, Started},
     rest::Rest,
+    running::{Happening, Running, next},
 };
 use crate::{
     config::RelayConfig,
@@ -91,24 +91,6 @@ pub struct RelayTask {
     cancel: CancellationToken,
     seat: Seat,
     flushers: Flushers,
-}
-
-/// What exists between start and stop.
-struct Running {
-    failover: Failover,
-    reports: mpsc::Sender<Reports>,
-    incoming: mpsc::Receiver<Reports>,
-    tasks: JoinSet<()>,
-    children: HashMap<Id, Child>,
-    /// Ends every output's task.
-    outputs: CancellationToken,
-    /// When audio that has ridden along long enough is to leave.
-    flush_at: Option<Instant>,
-    placed: Vec<Placed>,
-    phase: Phase,
-    /// Every input has ended.
-    finish: bool,
-    stopping: bool,
 }
 
 impl RelayTask {
@@ -223,6 +205,7 @@ impl RelayTask {
                 running.failover.handle(input, report, now);
             }
         }
+        self.say_what_was_dropped(now);
     }
 
     /// Begins a run. One that follows another goes on behind it: the log is one line.
@@ -231,20 +214,7 @@ impl RelayTask {
         if let Some(before) = self.finished.take() {
             failover.resume(&before, &self.fanout.log(), None, now);
         }
-        let (reports, incoming) = mpsc::channel(REPORTS);
-        self.running = Some(Running {
-            failover,
-            reports,
-            incoming,
-            tasks: JoinSet::new(),
-            children: HashMap::new(),
-            outputs: self.cancel.child_token(),
-            flush_at: None,
-            placed: Vec::new(),
-            phase: Phase::Starting,
-            finish: false,
-            stopping: false,
-        });
+        self.running = Some(Running::new(failover, self.cancel.child_token()));
         for output in 0..self.outputs.len() {
             self.start_output(output, Duration::ZERO);
         }
@@ -294,9 +264,7 @@ impl RelayTask {
         error!(?pause, "the relay's task panicked: its inputs start anew, its sessions stay");
         self.inputs.iter_mut().for_each(InputSlot::let_go);
         if let Some(running) = &mut self.running {
-            (running.reports, running.incoming) = mpsc::channel(REPORTS);
-            running.placed.clear();
-            running.flush_at = None;
+            running.forget_reports();
         }
         // What came into the log just before is not to wait for what comes after.
         self.fanout.flush();
@@ -365,51 +333,6 @@ impl RelayTask {
     }
 }
 
-impl Running {
-    fn wake_at(&self, now: Instant) -> Instant {
-        let decision = self.failover.wake_at(now);
-        self.flush_at.map_or(decision, |flush_at| flush_at.min(decision))
-    }
-
-    fn wake(&mut self, fanout: &Fanout, now: Instant) {
-        if self.flush_at.is_some_and(|flush_at| flush_at <= now) {
-            self.flush_at = None;
-            fanout.flush();
-        }
-        self.failover.tick(now);
-    }
-
-    /// Puts what has been placed into the log.
-    fn publish(&mut self, fanout: &Fanout, now: Instant) {
-        if self.placed.is_empty() {
-            return;
-        }
-        let flush_at = fanout.push(&self.placed, now);
-        self.placed.clear();
-        self.flush_at = flush_at.map(|new| self.flush_at.map_or(new, |old| old.min(new)));
-    }
-}
-
-/// The next thing to happen to a relay that runs.
-async fn next(running: Option<&mut Running>, batch: &mut Vec<Reports>) -> Happening {
-    let Some(running) = running else { return std::future::pending().await };
-    tokio::select! {
-        _ = running.incoming.recv_many(batch, BATCH) => Happening::Reported,
-        Some(ended) = running.tasks.join_next_with_id() => Happening::Ended(ended.map(|(id, ())| id)),
-    }
-}
-
-enum Happening {
-    /// Reports are in the batch.
-    Reported,
-    /// A child task ended.
-    Ended(Result<Id, JoinError>),
-}
-
-/// Batches of reports that may wait: beyond it the inputs' TCP slows their servers down.
-const REPORTS: usize = 64;
-/// Batches taken in before the log is written.
-const BATCH: usize = 16;
 /// One line about each relay this often.
 const STATUS_LINE: Duration = Duration::from_secs(10);
 /// How long the outputs may take to end their sessions.

@@ -148,11 +148,13 @@ impl Daemon {
             }
         }))
         .await;
+        let kept = self.relays.len();
         for config in new {
             if self.relays.iter().all(|relay| relay.config.name != config.name) {
                 self.start_relay(config);
             }
         }
+        join_all(self.relays[kept..].iter().map(|relay| relay.handle.settle())).await;
         let place = |name: &str| new.iter().position(|config| config.name == name);
         self.relays.sort_by_key(|relay| place(&relay.config.name));
         self.show_relays();

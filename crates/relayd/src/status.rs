@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::FaultKind;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::clock::time_of_day;
 
@@ -63,8 +63,8 @@ pub struct InputStatus {
     #[serde(skip)]
     pub tags_by_kind: [(&'static str, u64); 3],
     /// Tags received and not relayed, by cause.
-    #[serde(skip)]
-    pub dropped_by_cause: [(&'static str, u64); 5],
+    #[serde(serialize_with = "as_object")]
+    pub dropped_by_cause: DroppedByCause,
     /// How often it was lost, by reason.
     #[serde(skip)]
     pub lost_by_reason: Vec<(&'static str, u64)>,
@@ -78,6 +78,13 @@ pub struct InputStatus {
     pub reconnects: u64,
     /// The last thing that went wrong.
     pub last_error: Option<LastError>,
+}
+
+/// Tags received and not relayed, by cause.
+pub type DroppedByCause = [(&'static str, u64); 5];
+
+fn as_object<S: Serializer>(counts: &DroppedByCause, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().copied())
 }
 
 /// Faults by kind.

@@ -166,6 +166,34 @@ fn bytes_count_like_time() {
     assert_eq!(bench.read(&mut cursor).0, Reading::Lagged);
 }
 
+/// 28 KB a second: each flush finds far more unread than `max_lag_bytes` allows of lag.
+#[test]
+fn what_waits_for_its_flush_is_no_lag() {
+    let flush = Flush::Every(Duration::from_secs(3));
+    let policy = OutputPolicy { flush, max_lag_bytes: 40_000, ..OutputPolicy::default() };
+    let mut bench = Bench::new();
+    bench.run(1_000);
+    let mut cursor = cursor(policy);
+    bench.read(&mut cursor);
+    for _ in 0..5 {
+        bench.run(3_000);
+        assert!(!cursor.is_lost(&bench.log, bench.now));
+        let (_, got) = bench.read(&mut cursor);
+        assert_eq!((got.len(), cursor.skipped(), cursor.is_skipping()), (150, 0, false));
+    }
+    // What a flush has left behind is.
+    bench.run(3_400);
+    bench.read(&mut cursor);
+    assert!(cursor.skipped() > 0 && !cursor.is_skipping(), "11 KB late: without disposable frames");
+    bench.run(3_000 + 1_600);
+    let (_, got) = bench.read(&mut cursor);
+    assert_eq!(audio(&got).len(), 115, "audio is whole");
+    assert!(video(&got).len() < 30, "45 KB late: from the newest keyframe on: {got:?}");
+    bench.run(3_000 + 3_000);
+    assert!(cursor.is_lost(&bench.log, bench.now), "84 KB late");
+    assert_eq!(bench.read(&mut cursor).0, Reading::Lagged);
+}
+
 #[test]
 fn on_lag_reconnect_gives_the_session_up_at_max_lag() {
     let policy = OutputPolicy { on_lag: OnLag::Reconnect, ..OutputPolicy::default() };
@@ -201,8 +229,12 @@ fn a_change_of_format_ends_the_session_and_the_next_begins_behind_it() {
     bench.read(&mut cursor);
     bench.run(1_000);
     bench.read(&mut cursor);
+    bench.dts -= 40;
+    bench.push(Class::Audio, 100);
+    bench.dts += 40;
     bench.push(Class::VideoHeader, 11);
-    assert_eq!(bench.read(&mut cursor).0, Reading::FormatChanged);
+    let (reading, got) = bench.read(&mut cursor);
+    assert_eq!((reading, audio(&got)), (Reading::FormatChanged { tags: 1 }, vec![1_960]));
     cursor.rejoin();
     assert_eq!(bench.read(&mut cursor).0, Reading::NoEntryPoint, "the old keyframe is of the old format");
     bench.run(40);

@@ -152,7 +152,7 @@ pub struct RelayConfig {
     pub title: String,
     /// Who made it, and its inputs.
     pub origin: Origin,
-    /// Starts with the daemon.
+    /// Starts with the daemon, or when a reload makes it true.
     pub autostart: bool,
     /// The highest priority first; may be empty.
     pub inputs: Vec<InputConfig>,
@@ -297,9 +297,9 @@ pub struct OutputConfig {
 }
 
 impl OutputConfig {
-    /// Differs from `other` in nothing that a session of it would notice.
+    /// Differs from `other` in nothing that a session of it would notice: in its name, or in how it comes back.
     pub fn has_session_of(&self, other: &Self) -> bool {
-        Self { name: other.name.clone(), ..self.clone() } == *other
+        Self { name: other.name.clone(), retry: other.retry, ..self.clone() } == *other
     }
 }
 

@@ -143,6 +143,7 @@ impl Resolver<'_> {
         if !raw.name.get_ref().chars().all(is_name) || !(1..=64).contains(&raw.name.get_ref().len()) {
             self.fail(raw.name.span(), "not a name; allowed: 1 to 64 characters of a-z, A-Z, 0-9, \".\", \"_\", \"-\"");
         }
+        let log = self.log(raw.log);
         RelayConfig {
             name: raw.name.into_inner(),
             title: self.free_text(raw.title),
@@ -151,8 +152,8 @@ impl Resolver<'_> {
             inputs: raw.input.into_iter().filter_map(|input| self.input(input)).collect(),
             failover: self.failover(raw.failover),
             timeline: self.timeline(raw.timeline),
-            log: self.log(raw.log),
-            outputs: raw.output.into_iter().filter_map(|output| self.output(output)).collect(),
+            log,
+            outputs: raw.output.into_iter().filter_map(|output| self.output(output, &log)).collect(),
         }
     }
 

@@ -74,7 +74,7 @@ impl Viewer {
             let mut piece = BytesMut::new();
             let reading = self.read(&mut piece);
             match reading {
-                Reading::Lagged | Reading::FormatChanged => return None,
+                Reading::Lagged | Reading::FormatChanged { .. } => return None,
                 Reading::Read { .. } if !piece.is_empty() => return Some(piece.freeze()),
                 Reading::Read { .. } | Reading::NoEntryPoint if is_over => return None,
                 Reading::Read { .. } | Reading::NoEntryPoint => {}

@@ -19,9 +19,9 @@ use tracing::warn;
 
 use self::error::InputError;
 use crate::{
-    config::{InputConfig, InputSource, LimitsConfig},
+    config::{InputConfig, InputSource, LimitsConfig, PullConfig, VodConfig},
     egress::Egress,
-    ingest::PushKeys,
+    ingest::{PushKeys, Registration},
     status::LastError,
     throttle::Throttle,
 };
@@ -58,7 +58,7 @@ impl InputMeter {
     }
 
     /// A connection ended, or did not come about, for this reason.
-    fn lost(&self, reason: Reason) {
+    pub fn lost(&self, reason: Reason) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner).entry(reason.name()).or_default() += 1;
     }
 
@@ -130,21 +130,38 @@ const BATCH: usize = 1_024;
 struct Gone;
 
 /// Runs an input until the relay task drops its end of `commands` or of `reports`. `task` is the number it reports under.
-pub async fn run(
+///
+/// The key of a push input is known from the call on, not only once the task has its turn: whoever is told that the input
+/// is there may send a publisher at once.
+pub fn run(
     task: u64,
     config: InputConfig,
     shared: Shared,
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
-) {
+) -> impl Future<Output = ()> {
     let link = Link { task, reports, commands, meter, throttle: Throttle::default() };
-    // `Gone` is the ordinary end.
-    let _ = match config.source {
-        InputSource::Pull(pull) => pull::run(pull, &shared, link).await,
-        InputSource::Push(push) => push::run(&push, &shared.push_keys, link).await,
-        InputSource::Vod(vod) => vod::run(vod, &shared, link).await,
+    let source = match config.source {
+        InputSource::Pull(pull) => Source::Pull(pull),
+        InputSource::Push(push) => Source::Push(shared.push_keys.register(&push)),
+        InputSource::Vod(vod) => Source::Vod(vod),
     };
+    async move {
+        // `Gone` is the ordinary end.
+        let _ = match source {
+            Source::Pull(pull) => pull::run(pull, &shared, link).await,
+            Source::Push(registration) => push::run(registration, link).await,
+            Source::Vod(vod) => vod::run(vod, &shared, link).await,
+        };
+    }
+}
+
+/// Where an input's media comes from, ready to run.
+enum Source {
+    Pull(PullConfig),
+    Push(Registration),
+    Vod(VodConfig),
 }
 
 /// What the inputs of a relay share, and but for `egress` those of all relays.

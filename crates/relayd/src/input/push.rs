@@ -13,14 +13,12 @@ use tracing::{debug, info};
 
 use super::{Command, Gone, Link, error::InputError};
 use crate::{
-    config::PushConfig,
-    ingest::{Publisher, PushKeys, Registration},
+    ingest::{Publisher, Registration},
     stream::Stream,
 };
 
 /// Serves one publisher after the other.
-pub(super) async fn run(config: &PushConfig, keys: &PushKeys, mut link: Link) -> Result<(), Gone> {
-    let mut registration = keys.register(config);
+pub(super) async fn run(mut registration: Registration, mut link: Link) -> Result<(), Gone> {
     loop {
         link.report(vec![Report::Waiting]).await?;
         let mut next = tokio::select! {

@@ -23,8 +23,8 @@ use crate::{
     lanes::Lane,
 };
 
-/// A session's place at its flusher; empty once the session is over.
-pub(super) type Seat = Arc<Mutex<Option<Live>>>;
+/// A session as its flusher knows it; empty once it is over.
+pub(super) type Member = Arc<Mutex<Option<Live>>>;
 
 /// The flushers of one relay: one for each lane and kind of flush.
 #[derive(Clone, Debug, Default)]
@@ -59,15 +59,21 @@ pub(super) struct Flusher(Mutex<Sessions>);
 
 #[derive(Default)]
 struct Sessions {
-    seats: Vec<Seat>,
+    members: Vec<Member>,
     is_running: bool,
 }
 
 impl Flusher {
     /// Takes a session in. To be called on the lane that the flusher is for.
-    pub(super) fn join(self: &Arc<Self>, seat: Seat, fanout: &Arc<Fanout>, head: &watch::Receiver<Head>, flush: Flush) {
+    pub(super) fn join(
+        self: &Arc<Self>,
+        member: Member,
+        fanout: &Arc<Fanout>,
+        head: &watch::Receiver<Head>,
+        flush: Flush,
+    ) {
         let mut sessions = self.sessions();
-        sessions.seats.push(seat);
+        sessions.members.push(member);
         if !std::mem::replace(&mut sessions.is_running, true) {
             let (flusher, fanout, head) = (Arc::clone(self), Arc::clone(fanout), head.clone());
             let run = keep_up("flusher", move || Arc::clone(&flusher).run(Arc::clone(&fanout), head.clone(), flush));
@@ -79,7 +85,7 @@ impl Flusher {
     /// Waits on: the log's head, or the next flush.
     async fn run(self: Arc<Self>, fanout: Arc<Fanout>, mut head: watch::Receiver<Head>, flush: Flush) {
         // Not marked as seen: what came since the sessions looked is to be written.
-        let mut from = head.borrow().end;
+        let Head { end: mut from, mut programme, .. } = *head.borrow();
         let mut last = Instant::now();
         let mut burst = Burst::new(AT_ONCE as u16);
         while self.prune() {
@@ -90,7 +96,7 @@ impl Flusher {
                     }
                 }
                 Flush::Every(interval) => {
-                    if !next_interval(&mut head, &mut last, interval).await {
+                    if !next_interval(&mut head, &mut last, interval, programme).await {
                         return;
                     }
                 }
@@ -99,12 +105,12 @@ impl Flusher {
                 self.sessions().is_running = false;
                 return;
             }
-            let (stretch, programme) = {
+            let stretch = {
                 let log = fanout.log();
                 let stretch = Stretch::new(&log, from, BATCH);
-                from = log.end();
                 // Of one look: nothing of the next programme is written to a session of this one.
-                (stretch, log.programme())
+                (from, programme) = (log.end(), log.programme());
+                stretch
             };
             let mut done = 0;
             while self.write(&mut done, stretch.as_ref(), programme, &mut burst) {
@@ -118,24 +124,24 @@ impl Flusher {
         let sessions = self.sessions();
         let now = Instant::now();
         let mut in_step = Vec::with_capacity(AT_ONCE);
-        for seat in sessions.seats.iter().skip(*done).take(AT_ONCE) {
-            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
-            if guarded(&mut seat, |live| live.flush(stretch, programme, now)) == Some(true) {
-                in_step.push(seat);
+        for member in sessions.members.iter().skip(*done).take(AT_ONCE) {
+            let mut member = member.lock().unwrap_or_else(PoisonError::into_inner);
+            if guarded(&mut member, |live| live.flush(stretch, programme, now)) == Some(true) {
+                in_step.push(member);
             }
         }
         if let Some(stretch) = stretch {
             write_at_once(&mut in_step, stretch, burst, now);
         }
         *done += AT_ONCE;
-        *done < sessions.seats.len()
+        *done < sessions.members.len()
     }
 
     /// Forgets sessions that are over. False, and then it is not running, if there are no others.
     fn prune(&self) -> bool {
         let mut sessions = self.sessions();
-        sessions.seats.retain(|seat| seat.lock().unwrap_or_else(PoisonError::into_inner).is_some());
-        sessions.is_running = !sessions.seats.is_empty();
+        sessions.members.retain(|member| member.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        sessions.is_running = !sessions.members.is_empty();
         sessions.is_running
     }
 
@@ -146,24 +152,24 @@ impl Flusher {
 
 /// Writes `stretch` for all of them at once.
 fn write_at_once(in_step: &mut [MutexGuard<'_, Option<Live>>], stretch: &Stretch, burst: &mut Burst, now: Instant) {
-    let sockets: Vec<_> = in_step.iter().filter_map(|seat| seat.as_ref()?.socket()).collect();
+    let sockets: Vec<_> = in_step.iter().filter_map(|member| member.as_ref()?.socket()).collect();
     debug_assert_eq!(sockets.len(), in_step.len(), "who is in step has a socket");
     let written = catch_unwind(AssertUnwindSafe(|| burst.send(&sockets, stretch.run().slices()).collect::<Vec<_>>()));
     let Ok(written) = written else {
         // Their places have moved on, and nobody knows what has been sent.
-        return in_step.iter_mut().filter_map(|seat| seat.as_mut()).for_each(Live::panicked);
+        return in_step.iter_mut().filter_map(|member| member.as_mut()).for_each(Live::panicked);
     };
-    for (seat, written) in in_step.iter_mut().zip(written) {
-        guarded(seat, |live| live.wrote(stretch, written, now));
+    for (member, written) in in_step.iter_mut().zip(written) {
+        guarded(member, |live| live.wrote(stretch, written, now));
     }
     if let Some(error) = burst.take_trouble() {
         info!(%error, "no io_uring: each output has a system call of its own from now on");
     }
 }
 
-/// Works for the session in this seat, if it is not over. A bug met by one is not to be felt by the others.
-fn guarded<T>(seat: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
-    let live = seat.as_mut()?;
+/// Works for the session of this member, if it is not over. A bug met by one is not to be felt by the others.
+fn guarded<T>(member: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Option<T> {
+    let live = member.as_mut()?;
     let worked = catch_unwind(AssertUnwindSafe(|| work(live)));
     if worked.is_err() {
         live.panicked();
@@ -171,9 +177,14 @@ fn guarded<T>(seat: &mut Option<Live>, work: impl FnOnce(&mut Live) -> T) -> Opt
     worked.ok()
 }
 
-/// Waits until an interval is over. One that is nearly over ends with a video frame: otherwise frames that come in step
-/// with the interval could each wait for all of it. False when the log is gone.
-async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, interval: Duration) -> bool {
+/// Waits until an interval is over, or `programme` is. An interval that is nearly over ends with a video frame: otherwise
+/// frames that come in step with it could each wait for all of it. False when the log is gone.
+async fn next_interval(
+    head: &mut watch::Receiver<Head>,
+    last: &mut Instant,
+    interval: Duration,
+    programme: u64,
+) -> bool {
     let end = *last + interval;
     loop {
         tokio::select! {
@@ -181,8 +192,8 @@ async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, int
                 if changed.is_err() {
                     return false;
                 }
-                let over = head.borrow_and_update().over;
-                if over || last.elapsed() >= interval * 9 / 10 {
+                let seen = *head.borrow_and_update();
+                if seen.over || seen.programme > programme || last.elapsed() >= interval * 9 / 10 {
                     break;
                 }
             }
@@ -195,7 +206,7 @@ async fn next_interval(head: &mut watch::Receiver<Head>, last: &mut Instant, int
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("count", &self.seats.len()).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("count", &self.members.len()).finish_non_exhaustive()
     }
 }
 
@@ -204,8 +215,25 @@ const AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use flv::Class;
+    use futures::FutureExt;
+    use relay::{LogPolicy, Placed};
+
     use super::*;
     use crate::lanes::Lanes;
+
+    #[tokio::test]
+    async fn the_end_of_a_programme_waits_for_no_flush() {
+        let fanout = Fanout::new(LogPolicy::default());
+        let (mut head, mut last, hour) = (fanout.subscribe(), Instant::now(), Duration::from_secs(3_600));
+        let key = Placed { class: Class::Key, dts: 0, body: vec![0x17, 1].into() };
+        fanout.push(&[key], Instant::now());
+        assert_eq!(next_interval(&mut head, &mut last, hour, 0).now_or_never(), None, "a frame waits");
+        fanout.end_programme();
+        assert_eq!(next_interval(&mut head, &mut last, hour, 0).now_or_never(), Some(true));
+        fanout.end_programme();
+        assert_eq!(next_interval(&mut head, &mut last, hour, 2).now_or_never(), None, "that is known to have ended");
+    }
 
     #[test]
     fn only_flushers_in_use_are_kept() {

@@ -272,24 +272,25 @@ impl Live {
         drop(log);
         self.meter.left_out(self.cursor.skipped() - skipped, now);
         self.due = false;
+        if let Reading::Read { tags, .. } | Reading::FormatChanged { tags } = reading
+            && tags > 0
+        {
+            self.meter.tags.fetch_add(tags, Relaxed);
+            // What a session begins with is late from its beginning on.
+            self.meter.oldest_unsent(Some(oldest.unwrap_or(now)));
+        }
         match reading {
-            Reading::Read { tags, more } => {
+            Reading::Read { more, .. } => {
                 self.due = more;
                 self.wire.progress = now;
-                if tags > 0 {
-                    self.meter.tags.fetch_add(tags, Relaxed);
-                    // What a session begins with is late from its beginning on.
-                    self.meter.oldest_unsent(Some(oldest.unwrap_or(now)));
-                }
             }
             Reading::NoEntryPoint => {}
             Reading::Lagged => self.end(Err(OutputError::Lagged)),
-            Reading::FormatChanged => self.end(Ok(End::FormatChanged)),
+            Reading::FormatChanged { .. } => self.end(Ok(End::FormatChanged)),
         }
     }
 
     fn note_written(&mut self) {
-        self.meter.bytes.fetch_add(std::mem::take(&mut self.wire.written), Relaxed);
         if !self.wire.is_idle() {
             return;
         }

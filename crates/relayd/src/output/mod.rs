@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use relay::{Backoff, Cursor};
+use relay::{Backoff, Cursor, RetryPolicy};
 use rtmp::publish::Retry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,15 +63,22 @@ pub struct Output {
 
 impl Output {
     /// Publishes, again and again, until it is cancelled or gives up.
+    pub async fn run(self) {
+        let (_kept, retry) = watch::channel(self.config.retry);
+        self.run_retrying(retry).await;
+    }
+
+    /// The same, coming back by a policy that may change; the configuration's is not looked at. A change does nothing to
+    /// a session; an output that waits, or has given up, tries at once and counts anew.
     ///
     /// Waits on: its publish point, then media to send, then one session at a time, then the backoff.
-    pub async fn run(self) {
+    pub async fn run_retrying(self, mut retry: watch::Receiver<RetryPolicy>) {
         self.meter.enter(OutputState::Idle);
         let _point = tokio::select! {
             point = self.points.take(self.config.target.publish_point()) => point,
             () = self.cancel.cancelled() => return,
         };
-        let mut backoff = Backoff::new(self.config.retry);
+        let mut backoff = Backoff::new(*retry.borrow_and_update());
         let mut cursor = Cursor::new(self.config.policy);
         let mut had_session = false;
         loop {
@@ -92,7 +99,7 @@ impl Output {
                 Ok(End::ProgrammeEnded) => info!("the programme has ended; the session was closed"),
                 Ok(End::FormatChanged) => info!("the format changed; a new session begins"),
                 Err(error) => {
-                    if !self.wait_after(&error, &mut backoff).await {
+                    if !self.wait_after(&error, &mut backoff, &mut retry).await {
                         return;
                     }
                 }
@@ -134,22 +141,32 @@ impl Output {
     }
 
     /// Waits before the next attempt; false when there is to be none.
-    async fn wait_after(&self, error: &OutputError, backoff: &mut Backoff) -> bool {
+    async fn wait_after(
+        &self,
+        error: &OutputError,
+        backoff: &mut Backoff,
+        retry: &mut watch::Receiver<RetryPolicy>,
+    ) -> bool {
         let now = Instant::now();
+        backoff.set_policy(*retry.borrow_and_update());
         let wait = match error.retry() {
             Retry::Normal => backoff.failed(now, fastrand::f64()),
             Retry::Slow => backoff.refused(now, fastrand::f64()),
             Retry::Never => None,
         };
         self.meter.failed(error.to_last_error(), wait.map(|wait| now + wait));
-        let Some(wait) = wait else {
-            warn!(url = %self.config.target, kind = error.kind(), %error, "gives up");
-            self.cancel.cancelled().await;
-            return false;
-        };
-        warn!(url = %self.config.target, kind = error.kind(), %error, retry_in = ?wait, "the session failed");
+        match wait {
+            Some(wait) => {
+                warn!(url = %self.config.target, kind = error.kind(), %error, retry_in = ?wait, "the session failed");
+            }
+            None => warn!(url = %self.config.target, kind = error.kind(), %error, "gives up"),
+        }
         tokio::select! {
-            () = tokio::time::sleep(wait) => true,
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => true,
+            Ok(()) = retry.changed() => {
+                *backoff = Backoff::new(*retry.borrow_and_update());
+                true
+            }
             () = self.cancel.cancelled() => false,
         }
     }

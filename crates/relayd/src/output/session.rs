@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{
     Output,
     error::OutputError,
-    flusher::Seat,
+    flusher::Member,
     live::{Happening, Live, Parts},
     wire::Wire,
 };
@@ -43,7 +43,8 @@ pub(super) async fn run(
 ) -> Result<End, OutputError> {
     let config = &output.config;
     let publish = Publish::new(PublishConfig::new(config.target.clone()));
-    let mut wire = Wire::new(stream, publish, config.connect_timeout, Instant::now());
+    let meter = Arc::clone(&output.meter);
+    let mut wire = Wire::new(stream, publish, meter, config.connect_timeout, Instant::now());
     let stream_id = tokio::select! {
         opened = Box::pin(wire.open()) => opened?,
         () = output.cancel.cancelled() => return Ok(End::Cancelled),
@@ -63,11 +64,11 @@ pub(super) async fn run(
         write_timeout: config.write_timeout,
         hook: output.hook.clone(),
     });
-    let mut place = Place { seat: Seat::new(Mutex::new(Some(live))), cursor };
+    let mut membership = Membership { member: Member::new(Mutex::new(Some(live))), cursor };
     let flush = config.policy.flush;
-    output.flushers.on(&output.lane, flush).join(Arc::clone(&place.seat), &output.fanout, &output.head, flush);
-    let end = place.until_its_end(output, on_live).await?;
-    let Some(mut live) = place.leave() else { return Ok(end) };
+    output.flushers.on(&output.lane, flush).join(Arc::clone(&membership.member), &output.fanout, &output.head, flush);
+    let end = membership.until_its_end(output, on_live).await?;
+    let Some(mut live) = membership.leave() else { return Ok(end) };
     if end != End::FormatChanged && live.has_begun() {
         live.begin_rest();
         // What the log still holds goes out; a peer that takes nothing any more is no reason to wait.
@@ -77,13 +78,13 @@ pub(super) async fn run(
     Ok(end)
 }
 
-/// A session's place at its flusher; given back when it is dropped, with the cursor as it then is.
-struct Place<'a> {
-    seat: Seat,
+/// A session's membership of its flusher; given back when it is dropped, with the cursor as it then is.
+struct Membership<'a> {
+    member: Member,
     cursor: &'a mut Cursor,
 }
 
-impl Place<'_> {
+impl Membership<'_> {
     /// Waits on: the session, cancellation.
     async fn until_its_end(&self, output: &Output, on_live: impl FnOnce()) -> Result<End, OutputError> {
         let mut on_live = Some(on_live);
@@ -105,7 +106,7 @@ impl Place<'_> {
     }
 
     fn live(&self) -> MutexGuard<'_, Option<Live>> {
-        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leave(&mut self) -> Option<Live> {
@@ -115,7 +116,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Membership<'_> {
     fn drop(&mut self) {
         self.leave();
     }

@@ -6,6 +6,7 @@ use std::{
     io::{self, IoSlice},
     os::fd::BorrowedFd,
     pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
@@ -20,7 +21,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::error::{OutputError, is_tls};
+use super::{
+    OutputMeter,
+    error::{OutputError, is_tls},
+};
 use crate::stream::Stream;
 
 /// A connection, its RTMP state and what is still to be written.
@@ -33,8 +37,8 @@ pub(super) struct Wire {
     failed: Option<io::Error>,
     /// When the socket last took a byte, or when it last had nothing to take.
     pub(super) progress: Instant,
-    /// Bytes written since the last look.
-    pub(super) written: u64,
+    /// Counts the bytes that are written.
+    meter: Arc<OutputMeter>,
     started: Option<Instant>,
     step_limit: Duration,
 }
@@ -48,17 +52,14 @@ pub(super) enum Moved {
 
 impl Wire {
     /// `step_limit` is how long the platform may take for each step of the way to Publish.Start.
-    pub(super) fn new(stream: Stream, publish: Publish, step_limit: Duration, now: Instant) -> Self {
-        Self {
-            step_limit,
-            stream,
-            publish,
-            queue: VecDeque::new(),
-            failed: None,
-            progress: now,
-            written: 0,
-            started: None,
-        }
+    pub(super) fn new(
+        stream: Stream,
+        publish: Publish,
+        meter: Arc<OutputMeter>,
+        step_limit: Duration,
+        now: Instant,
+    ) -> Self {
+        Self { step_limit, stream, publish, meter, queue: VecDeque::new(), failed: None, progress: now, started: None }
     }
 
     /// Shakes hands and publishes; returns the message stream to send media on. Each step has its own time limit.
@@ -151,7 +152,7 @@ impl Wire {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return self.failed_with(run, error),
         };
-        self.written += written as u64;
+        self.meter.bytes.fetch_add(written as u64, Relaxed);
         if written == run.bytes_len() {
             return;
         }
@@ -263,7 +264,7 @@ impl Wire {
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.written += written as u64;
+        self.meter.bytes.fetch_add(written as u64, Relaxed);
         while let Some(first) = self.queue.front_mut() {
             if written < first.len() {
                 first.advance(written);
@@ -317,3 +318,40 @@ const MAX_SLICES: usize = 64;
 const CLOSE_LIMIT: Duration = Duration::from_millis(1_500);
 /// Some platforms refuse a key by closing shortly after Publish.Start.
 const REFUSED_LATE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use rtmp::{publish::PublishConfig, url::Target};
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        events::{EventBus, Ledger},
+        output::OutputState,
+    };
+
+    #[tokio::test]
+    async fn what_is_sent_at_the_end_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let ledger = Ledger::new("r".to_owned(), EventBus::default());
+        let meter = Arc::new(OutputMeter::new("1".to_owned(), ledger, OutputState::Idle));
+        let publish = Publish::new(PublishConfig::new(Target::parse("rtmp://h/live/key").unwrap()));
+        let now = Instant::now();
+        let mut wire = Wire::new(Stream::Plain(stream), publish, Arc::clone(&meter), Duration::from_secs(5), now);
+        wire.queue.push_back(Bytes::from_static(&[1; 1_000]));
+        let read = async {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).await.unwrap();
+            drop(peer);
+            all.len()
+        };
+        let (read, ()) = tokio::join!(read, wire.close());
+        assert!(read >= 1_000);
+        assert_eq!(meter.bytes.load(Relaxed), read as u64);
+    }
+}

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{Reason, Report};
+use relay::{Reason, Report, RetryPolicy};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{Id, JoinError},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::{
     events::Ledger,
     input::{self, Command, InputMeter},
     output::{Output, OutputMeter, OutputState},
+    status::{DroppedByCause, LastError},
     test_hooks::Hook,
 };
 
@@ -45,6 +46,8 @@ pub(super) enum Child {
 #[derive(Default)]
 pub(super) struct InputSlot {
     pub(super) meter: Arc<InputMeter>,
+    /// What it had lost when that was last looked at.
+    pub(super) losses_seen: DroppedByCause,
     task: Option<InputTask>,
 }
 
@@ -87,6 +90,8 @@ struct OutputTask {
     number: u64,
     /// What it was started with.
     config: OutputConfig,
+    /// Tells it how to come back from now on.
+    retry: watch::Sender<RetryPolicy>,
     /// Ends it in good order.
     cancel: CancellationToken,
     hook: Hook,
@@ -114,10 +119,14 @@ impl OutputSlot {
         }
     }
 
-    /// Ends it unless its session is what `config` asks for.
-    pub(super) fn end_unless(&self, config: &OutputConfig) {
-        if self.task.as_ref().is_some_and(|task| !(config.enabled && config.has_session_of(&task.config))) {
-            self.end();
+    /// Ends it unless its session is what `config` asks for; then it comes back as `config` says.
+    pub(super) fn end_unless(&mut self, config: &OutputConfig) {
+        match &mut self.task {
+            Some(task) if config.enabled && config.has_session_of(&task.config) => {
+                task.config.clone_from(config);
+                task.retry.send_if_modified(|retry| std::mem::replace(retry, config.retry) != config.retry);
+            }
+            _ => self.end(),
         }
     }
 
@@ -181,15 +190,16 @@ impl RelayTask {
             hook: hook.clone(),
             cancel: cancel.clone(),
         };
+        let (retry, policy) = watch::channel(config.retry);
         // Boxed: every layer around a future would hold room for it twice.
-        let run = Box::pin(task.run());
+        let run = Box::pin(task.run_retrying(policy));
         let task = hook.clone().guard(Box::pin(async move {
             after(pause, run).await;
             drop(seat);
         }));
         let id = running.tasks.spawn_on(task.instrument(span), lane.handle()).id();
         running.children.insert(id, Child::Output(number));
-        slot.task = Some(OutputTask { number, config, cancel, hook });
+        slot.task = Some(OutputTask { number, config, retry, cancel, hook });
     }
 
     /// A task that panicked is started again: one output's bug is nobody else's trouble.
@@ -207,6 +217,9 @@ impl RelayTask {
     fn input_panicked(&mut self, number: u64) {
         let Some(input) = self.inputs.iter().position(|slot| slot.is_fed_by(number)) else { return };
         error!(input = self.config.inputs[input].name, "the input's task panicked and is started again");
+        let meter = &self.inputs[input].meter;
+        meter.lost(Reason::Panic);
+        meter.failed(LastError::now(Reason::Panic.name(), "the input's code panicked; the log says where"));
         // A relay that rests starts its inputs itself.
         if self.rest.is_on() {
             return;

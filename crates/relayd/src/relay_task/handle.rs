@@ -116,10 +116,14 @@ impl RelayHandle {
             }
         };
         if is_taken {
-            // The next answer comes when it has been carried out.
-            self.vital(ANSWER_LIMIT).await;
+            self.settle().await;
         }
         is_taken
+    }
+
+    /// Waits until the task has started and has carried out what it was told, for as long as an answer may take.
+    pub async fn settle(&self) {
+        self.vital(ANSWER_LIMIT).await;
     }
 
     /// Lets a task panic. `None` when the task does not answer.

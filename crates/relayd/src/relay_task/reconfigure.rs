@@ -27,7 +27,8 @@ impl RelayTask {
         self.fanout.log().set_policy(self.config.log);
         let has_other_inputs = self.config.inputs != before.inputs;
         let has_ended = self.running.as_ref().map_or(self.finished.is_some(), |running| running.finish);
-        if has_other_inputs && has_ended {
+        let is_to_start = self.config.autostart && !before.autostart;
+        if is_to_start || (has_other_inputs && has_ended) {
             self.wanted = true;
         }
         // A relay that rests makes its decisions anew from the configuration.
@@ -69,7 +70,7 @@ impl RelayTask {
         for config in &self.config.outputs {
             let old = before.outputs.iter().position(|old| old.id == config.id);
             let slot = old.and_then(|old| slots.get_mut(old)).and_then(Option::take);
-            let slot = slot.unwrap_or_else(|| OutputSlot::new(config, &self.ledger));
+            let mut slot = slot.unwrap_or_else(|| OutputSlot::new(config, &self.ledger));
             slot.end_unless(config);
             self.outputs.push(slot);
         }

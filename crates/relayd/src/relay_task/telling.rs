@@ -2,7 +2,7 @@
 
 use std::{sync::PoisonError, time::Instant};
 
-use relay::{Event, EventKind, Failover, Phase};
+use relay::{Event, EventKind, Failover, InputCounters, Phase};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -10,7 +10,7 @@ use super::{PanicIn, RelayTask, Request};
 use crate::{
     config::InputSource,
     events::Happened,
-    status::{InputStatus, RelayStatus},
+    status::{DroppedByCause, InputStatus, RelayStatus},
     test_hooks::Hook,
 };
 
@@ -66,6 +66,23 @@ impl RelayTask {
             EventKind::Fault => warn!(input, reason, dts_before, dts_after, suppressed, "{kind}"),
             EventKind::Splice => warn!(input, reason, dts_before, dts_after, detail, suppressed, "{kind}"),
             EventKind::State | EventKind::Skip | EventKind::Hold => info!(input, reason, detail, suppressed, "{kind}"),
+        }
+    }
+
+    /// Says which tags inputs have lost since it was last called. What was passed over is no loss.
+    pub(super) fn say_what_was_dropped(&mut self, now: Instant) {
+        let Some(running) = &self.running else { return };
+        for (slot, input) in self.inputs.iter_mut().zip(running.failover.inputs()) {
+            let losses = dropped_by_cause(&input.counters());
+            let before = std::mem::replace(&mut slot.losses_seen, losses);
+            for ((cause, count), (_, seen)) in losses.into_iter().zip(before) {
+                if cause != PASSED_OVER
+                    && count > seen
+                    && let Some(suppressed) = self.throttle.admit(("drop", cause), now)
+                {
+                    info!(input = input.name, cause, count, suppressed, "tags were not relayed");
+                }
+            }
         }
     }
 
@@ -164,13 +181,7 @@ impl RelayTask {
                 ("video", counters.video_tags),
                 ("script", counters.script_tags),
             ],
-            dropped_by_cause: [
-                ("empty", counters.empty_tags),
-                ("script", counters.dropped_scripts),
-                ("sequence_end", counters.sequence_ends),
-                ("unstarted", counters.unstarted_tags),
-                ("passed_over", counters.passed_over_tags),
-            ],
+            dropped_by_cause: dropped_by_cause(&counters),
             lost_by_reason: self.inputs[input].meter.lost_by_reason(),
             bytes: counters.bytes,
             gop_ms: it.and_then(relay::Input::gop_ms),
@@ -180,3 +191,16 @@ impl RelayTask {
         }
     }
 }
+
+/// What came and was not relayed. ARCHITECTURE.md says what the words mean.
+fn dropped_by_cause(counters: &InputCounters) -> DroppedByCause {
+    [
+        ("empty", counters.empty_tags),
+        ("script", counters.dropped_scripts),
+        ("sequence_end", counters.sequence_ends),
+        ("unstarted", counters.unstarted_tags),
+        (PASSED_OVER, counters.passed_over_tags),
+    ]
+}
+
+const PASSED_OVER: &str = "passed_over";

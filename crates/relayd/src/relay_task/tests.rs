@@ -1,11 +1,14 @@
 use flv::{Kind, Tag};
 use relay::{FailoverPolicy, LogPolicy, Report, TimelinePolicy};
+use rtmp::ingest::{Ingest, IngestLimits};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::{
     config::{InputConfig, InputSource, LimitsConfig, NetworkConfig, OnDuplicate, Origin, PushConfig},
     egress::Egress,
-    ingest::PushKeys,
+    ingest::{Publisher, PushKeys},
+    stream::Stream,
 };
 
 /// A relay with one push input, to which nobody publishes.
@@ -47,6 +50,20 @@ fn task(failover: FailoverPolicy) -> RelayTask {
         outputs: vec![],
     };
     RelayTask::new(config, shared, CancellationToken::new()).0
+}
+
+/// Whoever hears that a relay has started may send a publisher at once.
+#[tokio::test]
+async fn the_keys_of_a_relay_that_has_started_are_known() {
+    let mut task = task(FailoverPolicy::default());
+    task.start(Instant::now());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let stream = Stream::Plain(TcpStream::connect(address).await.expect("a connection"));
+    let (guest, _pushed_out) = task.shared.census.enter(address).expect("there is room");
+    let publisher = Publisher { stream, session: Ingest::new(IngestLimits::default()), guest };
+    let admitted = task.shared.inputs.push_keys.admit((b"live", b"key"), Box::new(publisher), 0, Instant::now());
+    assert!(admitted.is_ok(), "{:?}", admitted.err().map(|(_, cause)| cause));
 }
 
 /// Without a hold the last frames and the end of the programme are decided at once: no output may begin with those.

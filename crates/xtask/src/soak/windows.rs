@@ -20,12 +20,12 @@ pub(crate) enum Scope {
 
 impl Scope {
     /// How long after the end of a disturbance its effects may last.
-    fn slack(self) -> Duration {
+    pub(super) fn slack(self) -> Duration {
         match self {
-            // Backoff, connect, the next keyframe.
-            Self::Relay(_) => Duration::from_secs(5),
+            // Backoff, connect, the next keyframe. After the daemon's own end all outputs are live again by then.
+            Self::Relay(_) | Self::Everything => Duration::from_secs(5),
             // The same, and what lay in buffers.
-            Self::Output(_) | Self::Everything => Duration::from_secs(15),
+            Self::Output(_) => Duration::from_secs(15),
         }
     }
 }
@@ -75,7 +75,7 @@ impl Windows {
 
 /// How long before a disturbance its losses may begin: what is on the way then is lost with the connection, and without a
 /// twin everything since the last keyframe that does not fit may be.
-const LEAD: Duration = Duration::from_millis(1_500);
+pub(super) const LEAD: Duration = Duration::from_millis(1_500);
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,8 @@ impl Table {
                 Some(_) => continue,
                 None => format!("{}: {key}: {shown}", self.name),
             };
+            let stops = self.name.part.is_none() && (*key, shown.as_str()) == ("autostart", "false");
+            let line = if stops { format!("{line} (what runs goes on)") } else { line };
             let is_this =
                 |(whole, fixed): &(&str, &str)| self.name.whole == *whole && (fixed == key || fixed.is_empty());
             let needs_restart = self.name.part.is_none() && NEED_RESTART.iter().any(is_this);

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::time::Duration;
 
-use relay::{Flush, OutputPolicy, RetryPolicy};
+use relay::{Flush, LogPolicy, OutputPolicy, RetryPolicy};
 use rtmp::url::Target;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -18,8 +18,8 @@ use crate::config::units::{Size, Text};
 use crate::config::{CONNECT_TIMEOUT, Origin, OutputConfig, OutputTls, PemFile};
 
 impl Resolver<'_> {
-    /// `None` when it has a problem that leaves it without a target.
-    pub(super) fn output(&mut self, raw: Spanned<RawOutput>) -> Option<OutputConfig> {
+    /// `None` when it has a problem that leaves it without a target. `log` is its relay's.
+    pub(super) fn output(&mut self, raw: Spanned<RawOutput>, log: &LogPolicy) -> Option<OutputConfig> {
         let table = raw.span();
         let mut raw = raw.into_inner();
         let target = self.target(&mut raw, table);
@@ -29,7 +29,7 @@ impl Resolver<'_> {
         }
         let default = OutputPolicy::default();
         let policy = OutputPolicy {
-            flush: self.flush(raw.flush, default.flush),
+            flush: self.flush(raw.flush, default.flush, log),
             max_lag: self.within(raw.max_lag, default.max_lag, TICK..=HOUR),
             max_lag_bytes: self.size(raw.max_lag_bytes, default.max_lag_bytes, Size::kib(16)..=Size::kib(64 << 20)),
             on_lag: take(raw.on_lag, default.on_lag),
@@ -125,13 +125,22 @@ impl Resolver<'_> {
         }
     }
 
-    fn flush(&mut self, value: Option<Spanned<Text<Flush>>>, default: Flush) -> Flush {
+    /// At each flush the log holds what has come since the last one, and as much again for an output that misses one.
+    fn flush(&mut self, value: Option<Spanned<Text<Flush>>>, default: Flush, log: &LogPolicy) -> Flush {
         let Some(value) = value else { return default };
         let Text(flush) = *value.get_ref();
-        if let Flush::Every(interval) = flush
-            && !(MS..=MAX_FLUSH).contains(&interval)
-        {
+        let Flush::Every(interval) = flush else { return flush };
+        if !(MS..=MAX_FLUSH).contains(&interval) {
             self.fail(value.span(), "out of range; allowed: frame, or 1ms to 10s");
+        } else if interval > log.max_time / 2 {
+            let [max_time, half] = [log.max_time, log.max_time / 2].map(humantime::format_duration);
+            self.fail(
+                value.span(),
+                format!(
+                    "too long for log.max_time ({max_time}): what waits for its flush could leave the log unsent; \
+                     allowed: frame, or 1ms to half of it ({half})"
+                ),
+            );
         }
         flush
     }
