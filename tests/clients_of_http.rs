@@ -256,3 +256,29 @@ async fn streams_end_with_the_token_that_they_began_with() {
         assert_eq!(open(relayd.admin(), path, "second").await.status, 200);
     }
 }
+
+/// Who stays with a listener that has moved is not forgotten.
+#[tokio::test]
+async fn streams_of_a_listener_that_has_moved_end_with_the_token_that_they_began_with() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main"));
+    let feed = origin.serve("a", Feed::of(&encode));
+    let limits = "[limits]\nadmin_drain = \"1h\"\n";
+    let config = format!("{limits}{}", relay("r", &[pull("a", feed.url(), "")]));
+    let mut relayd = setup(&config).token("first").start().await;
+    let bearer = [("Authorization", "Bearer first")];
+    let open = async |path| http::open(relayd.admin(), "GET", path, &bearer, b"").await.unwrap();
+    let streams = [open("/live/r.flv").await, open("/api/v1/events").await];
+    for (from, to) in [("127.0.0.1:0", "127.0.0.2:0"), ("127.0.0.2:0", "127.0.0.3:0")] {
+        relayd.rewrite(|config| config.replace(from, to));
+        assert_eq!(relayd.reload().await.status, 200);
+        relayd.logs(&format!("HTTP side listen={}", &to[..9])).await;
+        relayd.moved(Some("first"));
+    }
+    relayd.write("admin.token", "second");
+    assert_eq!(relayd.reload().await.status, 200);
+    for mut stream in streams {
+        timeout(DEADLINE, async { while stream.next().await.expect("it is ended").is_some() {} })
+            .await
+            .expect("it ends");
+    }
+}
