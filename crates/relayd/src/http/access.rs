@@ -64,7 +64,7 @@ impl Rules {
     }
 }
 
-/// What a stream was let in with; it lasts as long as the token.
+/// What a request was let in with, and the stream that it began; it lasts as long as the token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pass(CancellationToken);
 
@@ -148,12 +148,19 @@ pub(super) async fn check(State(rules): State<Rules>, mut request: Request, next
         return Problem::new(StatusCode::FORBIDDEN, "the Origin is another site").into_response();
     }
     let is_open = matches!(request.uri().path(), "/" | "/healthz" | "/readyz");
-    if !is_open && !access.has_token(headers, request.uri()) {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed");
-        return ([("www-authenticate", "Bearer")], problem).into_response();
+    if !is_open {
+        if !access.has_token(headers, request.uri()) {
+            return unauthorized();
+        }
+        request.extensions_mut().insert(access.pass.clone());
     }
-    request.extensions_mut().insert(access.pass.clone());
     next.run(request).await
+}
+
+/// The answer to who does not show the token.
+pub(super) fn unauthorized() -> Response {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed");
+    ([("www-authenticate", "Bearer")], problem).into_response()
 }
 
 fn without_port(host: &str) -> &str {
