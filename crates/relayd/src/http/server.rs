@@ -60,11 +60,7 @@ impl Server {
 
     /// Serves until cancelled; requests that are being answered may go on for `admin_drain`.
     pub(super) async fn run(self, acceptor: Acceptor) {
-        loop {
-            let (tcp, peer) = tokio::select! {
-                accepted = acceptor.accept() => accepted,
-                () = self.cancel.cancelled() => return,
-            };
+        while let Some((tcp, peer)) = acceptor.accept_until(&self.cancel).await {
             match self.places.take(peer.ip()) {
                 Ok(place) => {
                     let connection = self.clone().converse(tcp, peer);
