@@ -33,12 +33,6 @@ impl Acceptor {
         self.listener.local_addr()
     }
 
-    /// The way to it for a task that is not to keep the socket open.
-    pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + use<> {
-        let (listener, throttle) = (Arc::downgrade(&self.listener), Arc::clone(&self.throttle));
-        move || Some(Self { listener: listener.upgrade()?, throttle: Arc::clone(&throttle) })
-    }
-
     /// The next connection; `None` once it is cancelled. Connections that wait then are for whoever has the socket next.
     pub(crate) async fn accept_until(&self, cancel: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
         tokio::select! {

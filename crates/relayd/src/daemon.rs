@@ -246,16 +246,10 @@ impl Daemon {
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
         *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
-        let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.downgrade());
-        // Viewers may keep the task alive long after the listener has moved.
-        tokio::spawn(keep_up("HTTP side", move || {
-            let (http, rules, stop, socket) = (http.clone(), in_force.clone(), stop.clone(), socket());
-            async move {
-                if let Some(acceptor) = socket {
-                    http.serve(acceptor, rules, stop).await;
-                }
-            }
-        }));
+        let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.clone());
+        let serve = move || http.clone().serve(socket.clone(), in_force.clone(), stop.clone());
+        // It goes on while the others drain, so it is none of those that a drain waits for.
+        tokio::spawn(keep_up("HTTP side", serve));
         self.admin = Some((Listening { address: config.listen, cancel, socket: acceptor }, rules));
     }
 
