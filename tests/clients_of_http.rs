@@ -256,3 +256,57 @@ async fn streams_end_with_the_token_that_they_began_with() {
         assert_eq!(open(relayd.admin(), path, "second").await.status, 200);
     }
 }
+
+/// Who stays with a listener that has moved is not forgotten.
+#[tokio::test]
+async fn streams_of_a_listener_that_has_moved_end_with_the_token_that_they_began_with() {
+    let (origin, encode) = (Origin::start().await, Encode::live("main"));
+    let feed = origin.serve("a", Feed::of(&encode));
+    let limits = "[limits]\nadmin_drain = \"1h\"\n";
+    let config = format!("{limits}{}", relay("r", &[pull("a", feed.url(), "")]));
+    let mut relayd = setup(&config).token("first").start().await;
+    let bearer = [("Authorization", "Bearer first")];
+    let open = async |path| http::open(relayd.admin(), "GET", path, &bearer, b"").await.unwrap();
+    let streams = [open("/live/r.flv").await, open("/api/v1/events").await];
+    for (from, to) in [("127.0.0.1:0", "127.0.0.2:0"), ("127.0.0.2:0", "127.0.0.3:0")] {
+        relayd.rewrite(|config| config.replace(from, to));
+        assert_eq!(relayd.reload().await.status, 200);
+        relayd.logs(&format!("HTTP side listen={}", &to[..9])).await;
+        relayd.moved(Some("first"));
+    }
+    relayd.write("admin.token", "second");
+    assert_eq!(relayd.reload().await.status, 200);
+    for mut stream in streams {
+        timeout(DEADLINE, async { while stream.next().await.expect("it is ended").is_some() {} })
+            .await
+            .expect("it ends");
+    }
+}
+
+#[tokio::test]
+async fn a_token_counts_when_the_body_has_come() {
+    let mut relayd = setup(&relay("r", &[])).token("first").start().await;
+    let mut half = TcpStream::connect(relayd.admin()).await.unwrap();
+    let head = "POST /api/v1/relays/r/switch HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer first\r\n\
+                Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    half.write_all(head.as_bytes()).await.unwrap();
+    // The head has been judged: the body is asked for.
+    let mut asked = [0; 25];
+    half.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    half.write_all(b"{").await.unwrap();
+    let mut public = TcpStream::connect(relayd.admin()).await.unwrap();
+    let head = head.replace("POST /api/v1/relays/r/switch", "GET /healthz");
+    public.write_all(head.as_bytes()).await.unwrap();
+    public.read_exact(&mut asked).await.unwrap();
+
+    relayd.write("admin.token", "second");
+    assert_eq!(relayd.reload().await.status, 200);
+    relayd.moved(Some("second"));
+    half.write_all(b"}").await.unwrap();
+    let answer = rest(&mut half).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate: Bearer"), "{answer}");
+    public.write_all(b"{}").await.unwrap();
+    let answer = rest(&mut public).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "no token is needed for this: {answer}");
+}

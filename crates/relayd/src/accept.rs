@@ -12,6 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::throttle::Throttle;
@@ -32,14 +33,16 @@ impl Acceptor {
         self.listener.local_addr()
     }
 
-    /// The way to it for a task that is not to keep the socket open.
-    pub(crate) fn downgrade(&self) -> impl Fn() -> Option<Self> + use<> {
-        let (listener, throttle) = (Arc::downgrade(&self.listener), Arc::clone(&self.throttle));
-        move || Some(Self { listener: listener.upgrade()?, throttle: Arc::clone(&throttle) })
+    /// The next connection; `None` once it is cancelled. Connections that wait then are for whoever has the socket next.
+    pub(crate) async fn accept_until(&self, cancel: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            accepted = self.accept() => Some(accepted),
+        }
     }
 
-    /// The next connection.
-    pub(crate) async fn accept(&self) -> (TcpStream, SocketAddr) {
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             let error = match self.listener.accept().await {
                 Ok(accepted) => return accepted,
@@ -91,6 +94,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_waits_when_it_is_cancelled_is_left_to_whoever_has_the_socket_next() {
+        let acceptor = Acceptor::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = acceptor.local_addr().unwrap();
+        let clients = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let [before, after] = clients.map(|client| client.local_addr().unwrap());
+        let cancel = CancellationToken::new();
+        assert_eq!(acceptor.accept_until(&cancel).await.map(|(_, peer)| peer), Some(before));
+        cancel.cancel();
+        for _ in 0..64 {
+            assert!(acceptor.accept_until(&cancel).await.is_none());
+        }
+        let next = acceptor.accept_until(&CancellationToken::new()).await;
+        assert_eq!(next.map(|(_, peer)| peer), Some(after));
+    }
 
     #[test]
     fn only_what_stays_is_a_reason_to_rest() {

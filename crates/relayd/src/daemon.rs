@@ -222,34 +222,36 @@ impl Daemon {
     /// The HTTP side as `config` has it. It moves to `listener` if there is one; what the old one is answering has
     /// `admin_drain`.
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<Acceptor>) {
-        if config.is_none() || listener.is_some() {
+        let Some(config) = config else {
             if let Some((listening, rules)) = self.admin.take() {
-                rules.close(config);
+                rules.close();
                 listening.cancel.cancel();
             }
             self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
-        }
-        let Some(config) = config else { return };
+            return;
+        };
         let Some(acceptor) = listener else {
             if let Some((_, rules)) = &self.admin {
                 rules.set(config);
             }
             return;
         };
-        let (rules, cancel) = (Rules::new(config), self.viewers.child_token());
+        let rules = self.admin.take().map_or_else(
+            || Rules::new(config),
+            |(listening, rules)| {
+                let next = rules.hand_over(config);
+                listening.cancel.cancel();
+                next
+            },
+        );
+        let cancel = self.viewers.child_token();
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
         *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
-        let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.downgrade());
-        // Viewers may keep the task alive long after the listener has moved.
-        tokio::spawn(keep_up("HTTP side", move || {
-            let (http, rules, stop, socket) = (http.clone(), in_force.clone(), stop.clone(), socket());
-            async move {
-                if let Some(acceptor) = socket {
-                    http.serve(acceptor, rules, stop).await;
-                }
-            }
-        }));
+        let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.clone());
+        let serve = move || http.clone().serve(socket.clone(), in_force.clone(), stop.clone());
+        // It goes on while the others drain, so it is none of those that a drain waits for.
+        tokio::spawn(keep_up("HTTP side", serve));
         self.admin = Some((Listening { address: config.listen, cancel, socket: acceptor }, rules));
     }
 

@@ -28,9 +28,13 @@ use crate::{config::AdminConfig, secret::Secret};
 pub(crate) struct Rules(Arc<RwLock<Option<Arc<Access>>>>);
 
 impl Rules {
-    /// For a listener of this configuration.
+    /// For a listener of this configuration that comes after none.
     pub(crate) fn new(admin: &AdminConfig) -> Self {
-        Self(Arc::new(RwLock::new(Some(Arc::new(Access::new(admin, Pass::default()))))))
+        Self::with(admin, Pass::default())
+    }
+
+    fn with(admin: &AdminConfig, pass: Pass) -> Self {
+        Self(Arc::new(RwLock::new(Some(Arc::new(Access::new(admin, pass))))))
     }
 
     /// Another configuration of the same listener. What began with a token that is not the token any more ends.
@@ -40,13 +44,19 @@ impl Rules {
         *rules = Some(Arc::new(Access::new(admin, pass)));
     }
 
-    /// The listener is gone: no request is answered any more. What is being answered goes on, unless another listener
-    /// has come, with another token.
-    pub(crate) fn close(&self, next: Option<&AdminConfig>) {
-        let access = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((access, next)) = access.zip(next) {
-            access.pass_under(next);
-        }
+    /// Another listener takes this one's place, by the rules that are returned: nobody is answered by these any more. What
+    /// is being answered goes on until the token becomes another, now or later.
+    pub(crate) fn hand_over(&self, next: &AdminConfig) -> Self {
+        Self::with(next, self.take().map_or_else(Pass::default, |access| access.pass_under(next)))
+    }
+
+    /// The listener is gone, and no other comes: no request is answered any more. What is being answered goes on.
+    pub(crate) fn close(&self) {
+        self.take();
+    }
+
+    fn take(&self) -> Option<Arc<Access>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn in_force(&self) -> Option<Arc<Access>> {
@@ -54,7 +64,7 @@ impl Rules {
     }
 }
 
-/// What a stream was let in with; it lasts as long as the token.
+/// What a request was let in with, and the stream that it began; it lasts as long as the token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pass(CancellationToken);
 
@@ -138,12 +148,19 @@ pub(super) async fn check(State(rules): State<Rules>, mut request: Request, next
         return Problem::new(StatusCode::FORBIDDEN, "the Origin is another site").into_response();
     }
     let is_open = matches!(request.uri().path(), "/" | "/healthz" | "/readyz");
-    if !is_open && !access.has_token(headers, request.uri()) {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed");
-        return ([("www-authenticate", "Bearer")], problem).into_response();
+    if !is_open {
+        if !access.has_token(headers, request.uri()) {
+            return unauthorized();
+        }
+        request.extensions_mut().insert(access.pass.clone());
     }
-    request.extensions_mut().insert(access.pass.clone());
     next.run(request).await
+}
+
+/// The answer to who does not show the token.
+pub(super) fn unauthorized() -> Response {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed");
+    ([("www-authenticate", "Bearer")], problem).into_response()
 }
 
 fn without_port(host: &str) -> &str {
@@ -194,13 +211,16 @@ mod tests {
         for (before, after, has_to_go) in TOKENS {
             let rules = Rules::new(&admin(before));
             let pass = rules.in_force().unwrap().pass.clone();
-            rules.close(Some(&admin(after)));
+            let next = rules.hand_over(&admin(after));
             assert_eq!(pass.is_revoked(), has_to_go, "{before:?} -> {after:?}");
             assert!(rules.in_force().is_none());
+            assert!(!next.in_force().unwrap().pass.is_revoked(), "who comes now may stay");
+            next.hand_over(&admin(Some("c"))).set(&admin(Some("d")));
+            assert!(pass.is_revoked(), "{before:?} -> {after:?} -> another one: nobody is forgotten");
         }
         let rules = Rules::new(&admin(Some("a")));
         let pass = rules.in_force().unwrap().pass.clone();
-        rules.close(None);
+        rules.close();
         assert!(rules.in_force().is_none() && !pass.is_revoked());
     }
 

@@ -11,7 +11,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -60,11 +60,7 @@ impl Server {
 
     /// Serves until cancelled; requests that are being answered may go on for `admin_drain`.
     pub(super) async fn run(self, acceptor: Acceptor) {
-        loop {
-            let (tcp, peer) = tokio::select! {
-                accepted = acceptor.accept() => accepted,
-                () = self.cancel.cancelled() => return,
-            };
+        while let Some((tcp, peer)) = acceptor.accept_until(&self.cancel).await {
             match self.places.take(peer.ip()) {
                 Ok(place) => {
                     let connection = self.clone().converse(tcp, peer);
@@ -117,6 +113,8 @@ fn tune(tcp: &TcpStream, write_timeout: Duration) {
     let _ = socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
     // The kernel holds what is too little for a write to wait, such as the events of a quiet day, to the same limit.
     let _ = socket.set_tcp_user_timeout(Some(write_timeout));
+    // Who vanishes while there is nothing to write would keep a seat: the kernel asks for a sign of life.
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(BETWEEN_PROBES));
 }
 
 fn is_of_socket(error: &hyper::Error, kind: io::ErrorKind) -> bool {
@@ -126,3 +124,31 @@ fn is_of_socket(error: &hyper::Error, kind: io::ErrorKind) -> bool {
 
 /// Bytes that may wait in the kernel beyond what is in flight.
 const UNSENT_IN_KERNEL: u32 = 64 << 10;
+/// A client that is silent for so long is asked whether it is still there. A viewer is silent for as long as nothing is
+/// relayed, and one seat in [`SILENCE`] costs two empty packets.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A question without an answer is asked again after this. One that has been open for the write timeout since the client was
+/// last heard ends the connection then.
+const BETWEEN_PROBES: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The wire cannot be cut on loopback: what the kernel has been told is all that can be seen.
+    #[tokio::test]
+    async fn the_kernel_is_told_to_ask_silent_clients_for_a_sign_of_life() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        tune(&tcp, Duration::from_secs(7));
+        let socket = SockRef::from(&tcp);
+        assert!(socket.keepalive().unwrap());
+        let (time, interval) = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        assert_eq!((time, interval), (SILENCE, BETWEEN_PROBES));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)), "which the questions keep to");
+        drop(client);
+    }
+}

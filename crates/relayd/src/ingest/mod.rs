@@ -32,11 +32,7 @@ pub struct Door {
 
 /// Accepts publishers until it is cancelled. Each is led as far as its wish to publish, then handed to its input.
 pub(crate) async fn listen(acceptor: Acceptor, tls: Option<IngestTls>, door: Door, cancel: CancellationToken) {
-    loop {
-        let (tcp, peer) = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            () = cancel.cancelled() => return,
-        };
+    while let Some((tcp, peer)) = acceptor.accept_until(&cancel).await {
         let Some((guest, pushed_out)) = door.census.enter(peer) else { continue };
         let (door, tls, cancel) = (door.clone(), tls.clone(), cancel.clone());
         let connection = async move {
