@@ -155,7 +155,19 @@ impl Cursor {
     }
 
     /// Hands the entries that are ready to `write`, each with the DTS it is to be stamped with.
-    pub fn read(&mut self, log: &Log, now: Instant, batch: Batch, mut write: impl FnMut(&WireForm, i64)) -> Reading {
+    pub fn read(&mut self, log: &Log, now: Instant, batch: Batch, write: impl FnMut(&WireForm, i64)) -> Reading {
+        self.read_up_to(log.end(), log, now, batch, write)
+    }
+
+    /// The same, as if the log ended at `end`: what follows is not for this session, as after the end of its programme.
+    pub fn read_up_to(
+        &mut self,
+        end: u64,
+        log: &Log,
+        now: Instant,
+        batch: Batch,
+        mut write: impl FnMut(&WireForm, i64),
+    ) -> Reading {
         let mut tags = 0;
         let mut bytes = 0;
         let mut hand = |wire: &WireForm, dts: i64| {
@@ -168,7 +180,7 @@ impl Cursor {
         let (mut next, base, mut video, joined) = match self.place {
             Place::Reading { next, base, video, joined } => (next, base, video, joined),
             Place::Joining { not_before } => {
-                let Some(entry_point) = log.entry_point().filter(|&number| number >= not_before) else {
+                let Some(entry_point) = log.entry_point().filter(|number| (not_before..end).contains(number)) else {
                     return Reading::NoEntryPoint;
                 };
                 let Some(entry) = log.get(entry_point) else { return Reading::NoEntryPoint };
@@ -193,7 +205,10 @@ impl Cursor {
             }
             Stage::TooLate | Stage::Lost => return Reading::Lagged,
         };
-        while !full && let Some(entry) = log.get(next) {
+        while !full
+            && next < end
+            && let Some(entry) = log.get(next)
+        {
             // Audio and video change one after the other; the second change belongs to the session that the first began.
             let is_change = entry.replaces_header && entry.dts - base > SAME_CHANGE;
             if is_change && self.policy.on_format_change == OnFormatChange::Reconnect {
@@ -221,7 +236,7 @@ impl Cursor {
             next += 1;
         }
         self.place = Place::Reading { next, base, video, joined };
-        Reading::Read { tags, more: next < log.end() }
+        Reading::Read { tags, more: next < end }
     }
 }
 

@@ -190,6 +190,11 @@ impl Log {
         self.programme
     }
 
+    /// Where the programme of this number ends, as far as is known.
+    pub fn end_of(&self, programme: u64) -> u64 {
+        if programme < self.programme { self.begins } else { self.end() }
+    }
+
     /// The programme ends: readers may finish, and nobody begins with what is held now.
     pub fn end_programme(&mut self) {
         self.begins = self.end();

@@ -221,6 +221,27 @@ fn what_the_log_let_go_of_is_counted_and_video_goes_on_at_a_keyframe() {
 }
 
 #[test]
+fn a_session_of_one_programme_reads_nothing_of_the_next() {
+    let mut bench = Bench::new();
+    bench.run(200);
+    let programme = bench.log.programme();
+    let (mut begun, mut waiting) = (cursor(OutputPolicy::default()), cursor(OutputPolicy::default()));
+    bench.read(&mut begun);
+    bench.run(120);
+    bench.log.end_programme();
+    bench.dts = 1_000;
+    bench.run(200);
+    let mut got = Vec::new();
+    let end = bench.log.end_of(programme);
+    let reading = begun.read_up_to(end, &bench.log, bench.now, ALL, |wire, dts| got.push((dts, wire.payload_len())));
+    assert!(matches!(reading, Reading::Read { tags: 6, more: false }), "{reading:?}");
+    assert_eq!((video(&got), audio(&got)), (vec![200, 240, 280], vec![200, 240, 280]));
+    let reading = waiting.read_up_to(end, &bench.log, bench.now, ALL, |_, _| panic!("of the next"));
+    assert!(matches!(reading, Reading::NoEntryPoint), "{reading:?}");
+    assert_eq!(bench.log.end_of(bench.log.programme()), bench.log.end());
+}
+
+#[test]
 fn a_change_of_format_ends_the_session_and_the_next_begins_behind_it() {
     let policy = OutputPolicy { on_format_change: OnFormatChange::Reconnect, ..OutputPolicy::default() };
     let mut bench = Bench::new();

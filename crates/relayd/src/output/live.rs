@@ -262,11 +262,12 @@ impl Live {
 
     /// Moves what is ready from the log to the queue. The session's clock starts at the first entry's DTS.
     fn fill(&mut self, now: Instant) {
-        let Self { cursor, writer, wire, stream_id, .. } = self;
+        let Self { cursor, writer, wire, stream_id, programme, .. } = self;
         let queue: &mut VecDeque<Bytes> = &mut wire.queue;
         let log = self.fanout.log();
         let (oldest, skipped) = (cursor.oldest_unread(&log), cursor.skipped());
-        let reading = cursor.read(&log, now, BATCH, |form, dts| {
+        let end = log.end_of(*programme);
+        let reading = cursor.read_up_to(end, &log, now, BATCH, |form, dts| {
             writer.get_or_insert_with(|| MediaWriter::new(*stream_id, dts)).write_at(form, dts, queue);
         });
         drop(log);
