@@ -1,8 +1,13 @@
 //! Listeners that come, go, move and change places.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, Publisher, Relayd, Stranger, eventually, http, judge};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::reload;
 use crate::stage::{flows_on, output, pull, push, relay, setup, start};
@@ -102,9 +107,14 @@ async fn listeners_change_places_in_one_reload() {
 /// An address that includes one of relayd's own cannot be had while that is open.
 #[tokio::test]
 async fn an_address_that_its_own_excludes_is_refused_with_the_way_to_get_there() {
-    let relayd = start("[ingest]\nlisten = \"127.0.0.1:0\"\n").await;
-    let (old, port) = (relayd.ingest(), relayd.ingest().port());
-    relayd.rewrite(|config| config.replacen("127.0.0.1:0", &format!("0.0.0.0:{port}"), 1));
+    // Bound and not listening, so nobody else is given the port between two reloads, at any address.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.set_reuseaddr(true).unwrap();
+    reserved.bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+    let port = reserved.local_addr().unwrap().port();
+    let old = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let relayd = start(&format!("[ingest]\nlisten = \"{old}\"\n")).await;
+    relayd.rewrite(|config| config.replacen(&old.to_string(), &format!("0.0.0.0:{port}"), 1));
     let response = relayd.reload().await;
     assert_eq!(response.status, 409, "{}", response.text());
     for told in [format!("ingest.listen: cannot listen on 0.0.0.0:{port}"), format!("itself listens on {old}")] {
@@ -116,7 +126,7 @@ async fn an_address_that_its_own_excludes_is_refused_with_the_way_to_get_there()
         config.replacen(listen, &format!("listen = \"{address}\""), 1)
     };
     reload(&relayd, |config| listen_on(config, "127.0.0.2:0")).await;
-    eventually("the old listener is gone", DEADLINE, async || match tokio::net::TcpStream::connect(old).await {
+    eventually("the old listener is gone", DEADLINE, async || match TcpStream::connect(old).await {
         Err(_) => Ok(()),
         Ok(_) => Err("somebody listens there".to_owned()),
     })
