@@ -91,23 +91,19 @@ impl Burst {
     /// As far as it goes.
     #[cfg(target_os = "linux")]
     fn send_shared(&mut self, sockets: &[BorrowedFd<'_>], slices: &[Bytes]) {
-        if let Calls::ToBeShared(width) = self.calls
-            && sockets.len() > 1
-        {
-            self.calls =
-                Ring::new(width).map_or_else(|error| self.give_up(error), |ring| Calls::Shared(Box::new(ring)));
+        // Whatever ends this early, a panic too, the ring is not used again.
+        let mut ring = match std::mem::replace(&mut self.calls, Calls::OneByOne) {
+            Calls::ToBeShared(width) if sockets.len() > 1 => match Ring::new(width) {
+                Ok(ring) => Box::new(ring),
+                Err(error) => return self.trouble = Some(error),
+            },
+            Calls::Shared(ring) => ring,
+            calls => return self.calls = calls,
+        };
+        match ring.send(sockets, slices, &mut self.sent) {
+            Ok(()) => self.calls = Calls::Shared(ring),
+            Err(error) => self.trouble = Some(error),
         }
-        if let Calls::Shared(ring) = &mut self.calls
-            && let Err(error) = ring.send(sockets, slices, &mut self.sent)
-        {
-            self.calls = self.give_up(error);
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn give_up(&mut self, error: io::Error) -> Calls {
-        self.trouble = Some(error);
-        Calls::OneByOne
     }
 }
 

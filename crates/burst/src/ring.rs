@@ -18,9 +18,9 @@ use io_uring::{
 pub(crate) struct Ring {
     uring: IoUring,
     width: usize,
-    /// The call that the kernel is to refuse, for tests.
+    /// What the kernel is to do in tests.
     #[cfg(test)]
-    pub(crate) refuses_in: Option<u32>,
+    pub(crate) trouble: Option<Trouble>,
 }
 
 impl Ring {
@@ -41,7 +41,7 @@ impl Ring {
             width: features.sq_entries() as usize,
             uring,
             #[cfg(test)]
-            refuses_in: None,
+            trouble: None,
         })
     }
 
@@ -117,9 +117,14 @@ impl Ring {
     /// relays does not wait for it.
     fn submit(&mut self, unfinished: usize) -> io::Result<usize> {
         #[cfg(test)]
-        match &mut self.refuses_in {
-            Some(0) => return Err(io::Error::from_raw_os_error(libc::EPERM)),
-            Some(calls) => *calls -= 1,
+        match &mut self.trouble {
+            Some(Trouble::Refuses(0)) => return Err(io::Error::from_raw_os_error(libc::EPERM)),
+            Some(Trouble::Refuses(calls)) => *calls -= 1,
+            Some(Trouble::LosesTrack) => {
+                self.uring.submit_and_wait(unfinished)?;
+                self.uring.completion().for_each(drop);
+                return Err(io::Error::from_raw_os_error(libc::ETIME));
+            }
             None => {}
         }
         let limit = Timespec::from(LIMIT);
@@ -148,8 +153,18 @@ impl fmt::Debug for Ring {
     }
 }
 
+/// What cannot be had from a kernel on demand.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It refuses every call after so many.
+    Refuses(u32),
+    /// It sends, and does not say so.
+    LosesTrack,
+}
+
 const FLAGS: u32 = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
-/// Far beyond what a list of calls takes.
-const LIMIT: Duration = Duration::from_secs(1);
+/// Far beyond what a list of calls takes. A kernel that has taken some in before it waits is asked once more.
+const LIMIT: Duration = Duration::from_millis(500);
 /// More than the signals that can come meanwhile.
 const TRIES: u32 = 10;

@@ -5,6 +5,8 @@ use std::{
 };
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::ring::Trouble;
 
 /// Every test runs both ways; where the kernel has no io_uring the first is the second.
 fn both(test: impl Fn(Burst)) {
@@ -109,7 +111,7 @@ fn a_kernel_that_refuses_in_the_middle_costs_nobody_a_byte() {
         let ours: Vec<_> = pairs.iter().map(|pair| &pair.0).collect();
         let slices = slices(&[5_000, 3_000]);
         if let Ok(mut ring) = Ring::new(8) {
-            ring.refuses_in = Some(refuses_in);
+            ring.trouble = Some(Trouble::Refuses(refuses_in));
             burst.calls = Calls::Shared(Box::new(ring));
         }
         for _ in 0..2 {
@@ -126,6 +128,30 @@ fn a_kernel_that_refuses_in_the_middle_costs_nobody_a_byte() {
             assert_eq!(received, slices.concat().repeat(2));
         }
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_is_left_in_doubt_gets_an_error_and_the_others_all() {
+    let Ok(mut ring) = Ring::new(8) else { return };
+    ring.trouble = Some(Trouble::LosesTrack);
+    let mut burst = Burst::new(8);
+    burst.calls = Calls::Shared(Box::new(ring));
+    let pairs: Vec<_> = (0..12).map(|_| connection()).collect();
+    let ours: Vec<_> = pairs.iter().map(|pair| &pair.0).collect();
+    let slices = slices(&[5_000]);
+    let sent = send(&mut burst, &ours, &slices);
+    assert!(sent[..8].iter().all(Result::is_err), "{sent:?}");
+    assert!(sent[8..].iter().all(|sent| matches!(sent, Ok(5_000))), "{sent:?}");
+    assert!(matches!(burst.calls, Calls::OneByOne));
+    for (ours, peer) in &pairs {
+        let (mut received, mut peer) = (Vec::new(), peer);
+        ours.shutdown(Shutdown::Write).expect("shutdown");
+        peer.read_to_end(&mut received).expect("read");
+        assert_eq!(received, slices.concat(), "once, whatever was told");
+    }
+    // The kernel may still read what it has not told the end of.
+    assert!(!slices[0].is_unique());
 }
 
 #[test]

@@ -48,11 +48,6 @@ impl Backoff {
         self.failed(now, jitter).map(|wait| wait.max(self.policy.max / 4))
     }
 
-    /// Waits by another policy from now on.
-    pub fn set_policy(&mut self, policy: RetryPolicy) {
-        self.policy = policy;
-    }
-
     /// An operator asked for a fresh start.
     pub fn reset(&mut self) {
         *self = Self::new(self.policy);

@@ -148,7 +148,10 @@ impl Output {
         retry: &mut watch::Receiver<RetryPolicy>,
     ) -> bool {
         let now = Instant::now();
-        backoff.set_policy(*retry.borrow_and_update());
+        // Another policy came during the attempt: what failed under the one before is no reason to give up under this.
+        if retry.has_changed().unwrap_or(false) {
+            *backoff = Backoff::new(*retry.borrow_and_update());
+        }
         let wait = match error.retry() {
             Retry::Normal => backoff.failed(now, fastrand::f64()),
             Retry::Slow => backoff.refused(now, fastrand::f64()),

@@ -35,6 +35,8 @@ pub(super) struct Wire {
     pub(super) queue: VecDeque<Bytes>,
     /// A write that failed before anybody waited for it.
     failed: Option<io::Error>,
+    /// A write has failed: nobody knows how much of it has left, and nothing may follow.
+    is_broken: bool,
     /// When the socket last took a byte, or when it last had nothing to take.
     pub(super) progress: Instant,
     /// Counts the bytes that are written.
@@ -59,7 +61,17 @@ impl Wire {
         step_limit: Duration,
         now: Instant,
     ) -> Self {
-        Self { step_limit, stream, publish, meter, queue: VecDeque::new(), failed: None, progress: now, started: None }
+        Self {
+            step_limit,
+            stream,
+            publish,
+            meter,
+            queue: VecDeque::new(),
+            failed: None,
+            is_broken: false,
+            progress: now,
+            started: None,
+        }
     }
 
     /// Shakes hands and publishes; returns the message stream to send media on. Each step has its own time limit.
@@ -116,7 +128,7 @@ impl Wire {
         while !self.is_idle() && self.failed.is_none() {
             match self.poll_write(&mut cx) {
                 Poll::Ready(Ok(())) => self.progress = now,
-                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Ready(Err(error)) => (self.failed, self.is_broken) = (Some(error), true),
                 Poll::Pending => break,
             }
         }
@@ -167,7 +179,7 @@ impl Wire {
     }
 
     fn failed_with(&mut self, run: &Run, error: io::Error) {
-        self.failed = Some(error);
+        (self.failed, self.is_broken) = (Some(error), true);
         self.queue.extend(run.slices().iter().cloned());
     }
 
@@ -213,6 +225,9 @@ impl Wire {
     /// Ends the session as a platform expects it: what is queued, FCUnpublish, deleteStream, end of stream; then the
     /// peer's own end, so that nothing unread turns the close into a reset.
     pub(super) async fn close(mut self) {
+        if self.is_broken {
+            return;
+        }
         self.publish.close();
         self.queue.extend(std::iter::from_fn(|| self.publish.take_output()));
         let _ = timeout(CLOSE_LIMIT, async {
