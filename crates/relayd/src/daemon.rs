@@ -96,6 +96,8 @@ pub(crate) struct Daemon {
     door: Door,
     /// With the rules of who may ask.
     pub(crate) admin: Option<(Listening, Rules)>,
+    /// While there is no HTTP side: the rules of the last one, whose streams may still go on.
+    admin_before: Option<Rules>,
     pub(crate) ingest: Option<Listening>,
     /// With the certificate that it shows.
     pub(crate) ingest_tls: Option<(Listening, IngestTls)>,
@@ -175,6 +177,7 @@ impl Daemon {
             http,
             door,
             admin: None,
+            admin_before: None,
             ingest: None,
             ingest_tls: None,
             tasks: TaskTracker::new(),
@@ -224,7 +227,7 @@ impl Daemon {
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<Acceptor>) {
         let Some(config) = config else {
             if let Some((listening, rules)) = self.admin.take() {
-                rules.close();
+                self.admin_before = Some(rules.close());
                 listening.cancel.cancel();
             }
             self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -236,14 +239,12 @@ impl Daemon {
             }
             return;
         };
-        let rules = self.admin.take().map_or_else(
-            || Rules::new(config),
-            |(listening, rules)| {
-                let next = rules.hand_over(config);
-                listening.cancel.cancel();
-                next
-            },
-        );
+        let (listening, before) = self.admin.take().unzip();
+        let before = before.or_else(|| self.admin_before.take());
+        let rules = before.map_or_else(|| Rules::new(config), |before| before.hand_over(config));
+        if let Some(listening) = listening {
+            listening.cancel.cancel();
+        }
         let cancel = self.viewers.child_token();
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
