@@ -88,7 +88,7 @@ pub(super) struct OutputSlot {
 
 struct OutputTask {
     number: u64,
-    /// What it was started with.
+    /// What it runs by: what it was started with, or what has since asked for the same session.
     config: OutputConfig,
     /// Tells it how to come back from now on.
     retry: watch::Sender<RetryPolicy>,
