@@ -283,6 +283,23 @@ async fn streams_of_a_listener_that_has_moved_end_with_the_token_that_they_began
     }
 }
 
+/// Nor is who stays while there is no listener at all.
+#[tokio::test]
+async fn streams_of_a_listener_that_comes_back_end_with_the_token_that_they_began_with() {
+    let config = format!("[limits]\nadmin_drain = \"1h\"\n{}", relay("r", &[]));
+    let relayd = setup(&config).token("first").start().await;
+    let bearer = [("Authorization", "Bearer first")];
+    let mut stream = http::open(relayd.admin(), "GET", "/api/v1/events", &bearer, b"").await.unwrap();
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n";
+    relayd.rewrite(|config| config.replace(admin, ""));
+    assert_eq!(relayd.reload().await.status, 200);
+    relayd.write("admin.token", "second");
+    relayd.rewrite(|config| format!("{config}{}", admin.replace("127.0.0.1", "127.0.0.2")));
+    relayd.signal(Signal::HUP);
+    relayd.logs("HTTP side listen=127.0.0.2").await;
+    timeout(DEADLINE, async { while stream.next().await.expect("it is ended").is_some() {} }).await.expect("it ends");
+}
+
 #[tokio::test]
 async fn a_token_counts_when_the_body_has_come() {
     let mut relayd = setup(&relay("r", &[])).token("first").start().await;

@@ -53,18 +53,33 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_the_same_and_takes_its_time(
         answers.push(answer.replace("NetStream.Publish.BadName: the stream key is not accepted", "BadName"));
         counted(&relayd, reason, before + 1.0).await;
     }
-    // A name that is too long is not even compared.
-    let before = closed(&relayd, "unknown_key").await;
-    let mut long = Stranger::connect(relayd.ingest()).await.unwrap();
-    long.ask("live", &format!("open?{}", "x".repeat(2_048))).await.unwrap();
-    assert!(String::from_utf8_lossy(&long.ended().await).contains("the stream key is not accepted"));
-    counted(&relayd, "unknown_key", before + 1.0).await;
+    // A name that is too long is not even compared, nor is a signature looked for in a query that is.
+    let query = "x".repeat(4_096);
+    for (stream, reason) in [
+        ("x".repeat(2_048), "unknown_key"),
+        (format!("open?{query}"), "busy"),
+        (format!("{}&{query}", signed("signed", "7fffffff").replace("live/", "")), "signature"),
+    ] {
+        let before = closed(&relayd, reason).await;
+        let mut long = Stranger::connect(relayd.ingest()).await.unwrap();
+        long.ask("live", &stream).await.unwrap();
+        assert!(String::from_utf8_lossy(&long.ended().await).contains("the stream key is not accepted"));
+        counted(&relayd, reason, before + 1.0).await;
+    }
     answers.dedup();
     assert_eq!(answers, ["BadName (at publish)"]);
     let shown = format!("{}{}", relayd.status("r").await, relayd.stderr());
     for secret in ["live/open", "live/signed", "live/unknown", "0123456789abcdef", "txSecret", "7fffffff"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
+}
+
+#[tokio::test]
+async fn a_query_is_ignored_however_long_it_is() {
+    let relayd = guarded("refusal_delay = \"0s\"", "").await;
+    let mut publisher = Stranger::connect(relayd.ingest()).await.unwrap();
+    publisher.ask("live", &format!("secret-key?{}", "x".repeat(8_192))).await.unwrap();
+    present(&relayd, 0.0, 1.0).await;
 }
 
 #[tokio::test]

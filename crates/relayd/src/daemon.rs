@@ -55,10 +55,25 @@ pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let (reloads, mut asked) = mpsc::channel(1);
     let mut daemon = Daemon::start(config, log, reloads).await?;
+    let settled = tokio::select! {
+        () = daemon.settle() => true,
+        () = signals.end() => false,
+    };
+    if settled {
+        daemon.tell_ready();
+        serve(&mut daemon, &mut signals, &mut hangup, &mut asked).await;
+    }
+    // Nobody is to wait for a reload that does not come.
+    drop(asked);
+    Ok(daemon.drain(&mut signals).await)
+}
+
+/// Reloads whenever somebody asks for it, until a signal ends it.
+async fn serve(daemon: &mut Daemon, signals: &mut Signals, hangup: &mut Signal, asked: &mut mpsc::Receiver<Asked>) {
     let mut clock = ClockWatch::new(time_of_day(), Instant::now());
     loop {
         let (asked_by, reply) = tokio::select! {
-            () = signals.end() => break,
+            () = signals.end() => return,
             () = sleep(clock::INTERVAL) => {
                 if let Some(seconds) = clock.jump(time_of_day(), Instant::now()) {
                     warn!(seconds, "the system's clock has jumped: what is shown jumps with it, nothing else does");
@@ -70,8 +85,8 @@ pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
         };
         systemd::reloading();
         let reloaded = tokio::select! {
-            reloaded = reload::reload(&mut daemon, asked_by) => reloaded,
-            () = signals.end() => break,
+            reloaded = reload::reload(daemon, asked_by) => reloaded,
+            () = signals.end() => return,
         };
         systemd::ready();
         if let Some(reply) = reply {
@@ -79,9 +94,6 @@ pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
             let _ = reply.send(reloaded);
         }
     }
-    // Nobody is to wait for a reload that does not come.
-    drop(asked);
-    Ok(daemon.drain(&mut signals).await)
 }
 
 /// Everything that runs, as far as a reload changes it.
@@ -96,6 +108,8 @@ pub(crate) struct Daemon {
     door: Door,
     /// With the rules of who may ask.
     pub(crate) admin: Option<(Listening, Rules)>,
+    /// While there is no HTTP side: the rules of the last one, whose streams may still go on.
+    admin_before: Option<Rules>,
     pub(crate) ingest: Option<Listening>,
     /// With the certificate that it shows.
     pub(crate) ingest_tls: Option<(Listening, IngestTls)>,
@@ -123,6 +137,7 @@ pub(crate) struct Listening {
 }
 
 impl Daemon {
+    /// Listeners are bound and relays begin; nobody is told yet.
     async fn start(config: Config, log: LogLevel, reloads: mpsc::Sender<Asked>) -> anyhow::Result<Self> {
         // Listeners first: a port in use is told before any platform is bothered.
         let admin = match &config.admin {
@@ -175,6 +190,7 @@ impl Daemon {
             http,
             door,
             admin: None,
+            admin_before: None,
             ingest: None,
             ingest_tls: None,
             tasks: TaskTracker::new(),
@@ -189,15 +205,22 @@ impl Daemon {
             daemon.start_relay(&relay);
         }
         daemon.show_relays();
-        // From here on publishers find their keys.
-        join_all(daemon.relays.iter().map(|relay| relay.handle.settle())).await;
-        daemon.tasks.spawn(systemd::feed_watchdog(daemon.http.relays_now(), daemon.cancel.clone()));
-        daemon.http.set_ready(true);
-        let (path, relays) = (daemon.config.path.display(), daemon.relays.len());
+        Ok(daemon)
+    }
+
+    /// Waits until publishers find their keys, for as long as a relay may take to answer.
+    async fn settle(&self) {
+        join_all(self.relays.iter().map(|relay| relay.handle.settle())).await;
+    }
+
+    /// The start is complete.
+    fn tell_ready(&self) {
+        self.tasks.spawn(systemd::feed_watchdog(self.http.relays_now(), self.cancel.clone()));
+        self.http.set_ready(true);
+        let (path, relays) = (self.config.path.display(), self.relays.len());
         let io_uring = burst::is_available();
         info!(version = env!("CARGO_PKG_VERSION"), config = %path, relays, io_uring, "ready");
         systemd::ready();
-        Ok(daemon)
     }
 
     pub(crate) fn start_relay(&mut self, config: &RelayConfig) {
@@ -224,7 +247,7 @@ impl Daemon {
     pub(crate) fn move_admin(&mut self, config: Option<&AdminConfig>, listener: Option<Acceptor>) {
         let Some(config) = config else {
             if let Some((listening, rules)) = self.admin.take() {
-                rules.close();
+                self.admin_before = Some(rules.close());
                 listening.cancel.cancel();
             }
             self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -236,14 +259,12 @@ impl Daemon {
             }
             return;
         };
-        let rules = self.admin.take().map_or_else(
-            || Rules::new(config),
-            |(listening, rules)| {
-                let next = rules.hand_over(config);
-                listening.cancel.cancel();
-                next
-            },
-        );
+        let (listening, before) = self.admin.take().unzip();
+        let before = before.or_else(|| self.admin_before.take());
+        let rules = before.map_or_else(|| Rules::new(config), |before| before.hand_over(config));
+        if let Some(listening) = listening {
+            listening.cancel.cancel();
+        }
         let cancel = self.viewers.child_token();
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");

@@ -2,6 +2,7 @@
 
 mod children;
 mod handle;
+mod losses;
 mod reconfigure;
 mod rest;
 mod running;
@@ -174,7 +175,10 @@ impl RelayTask {
                     Some(request) => self.answer(request),
                     None => break,
                 },
-                _ = status_line.tick() => self.log_status(),
+                _ = status_line.tick() => {
+                    self.say_what_was_dropped(Instant::now());
+                    self.log_status();
+                }
                 () = self.cancel.cancelled() => break,
             }
             self.act(Instant::now());

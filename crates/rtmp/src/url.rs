@@ -190,6 +190,11 @@ pub enum UrlError {
     ControlCharacter,
 }
 
+/// The part of an app or stream name before its query.
+pub fn without_query(text: &[u8]) -> &[u8] {
+    split_query(text).0
+}
+
 /// The part before the first `?`, and the query after it.
 pub(crate) fn split_query(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|&byte| byte == b'?') {

@@ -50,9 +50,12 @@ impl Rules {
         Self::with(next, self.take().map_or_else(Pass::default, |access| access.pass_under(next)))
     }
 
-    /// The listener is gone, and no other comes: no request is answered any more. What is being answered goes on.
-    pub(crate) fn close(&self) {
-        self.take();
+    /// The listener is gone, and no other comes for now: no request is answered any more. What is being answered goes on.
+    ///
+    /// What is returned is for a listener that comes after all, by [`hand_over`](Self::hand_over): the token may be another
+    /// by then.
+    pub(crate) fn close(&self) -> Self {
+        Self(Arc::new(RwLock::new(self.take())))
     }
 
     fn take(&self) -> Option<Arc<Access>> {
@@ -218,10 +221,19 @@ mod tests {
             next.hand_over(&admin(Some("c"))).set(&admin(Some("d")));
             assert!(pass.is_revoked(), "{before:?} -> {after:?} -> another one: nobody is forgotten");
         }
-        let rules = Rules::new(&admin(Some("a")));
-        let pass = rules.in_force().unwrap().pass.clone();
-        rules.close();
-        assert!(rules.in_force().is_none() && !pass.is_revoked());
+    }
+
+    #[test]
+    fn a_listener_that_comes_back_remembers_who_was_let_in() {
+        for (before, after, has_to_go) in TOKENS {
+            let rules = Rules::new(&admin(before));
+            let pass = rules.in_force().unwrap().pass.clone();
+            let left = rules.close();
+            assert!(rules.in_force().is_none() && !pass.is_revoked());
+            let next = left.hand_over(&admin(after));
+            assert_eq!(pass.is_revoked(), has_to_go, "{before:?} -> gone -> {after:?}");
+            assert!(!next.in_force().unwrap().pass.is_revoked(), "who comes now may stay");
+        }
     }
 
     fn headers(pairs: &[(axum::http::HeaderName, &str)]) -> HeaderMap {

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rtmp::ingest::{Ingest, Signature, check_signature, key_matches};
+use rtmp::{
+    ingest::{Ingest, Signature, check_signature, key_matches},
+    url::without_query,
+};
 use tokio::sync::mpsc;
 
 use super::{Closed, Guest};
@@ -41,7 +44,8 @@ impl PushKeys {
     /// Hands a publisher to the input of its key, or gives it back with the cause. `unix_time` in seconds is for the
     /// times in signed URLs.
     ///
-    /// Every key is compared and every signature computed, whichever fits, in constant time each.
+    /// Every key is compared and every signature computed, whichever fits, in constant time each; only for names and
+    /// queries longer than any that is meant none is.
     pub fn admit(
         &self,
         (app, key): (&[u8], &[u8]),
@@ -50,14 +54,17 @@ impl PushKeys {
         now: Instant,
     ) -> Result<(), (Box<Publisher>, Closed)> {
         // What a name costs grows with its length, for every key; none that is configured is nearly as long.
-        if app.len() + key.len() > MAX_NAME {
+        if without_query(app).len() + without_query(key).len() > MAX_NAME {
             return Err((publisher, Closed::UnknownKey));
         }
+        // So does what the search for a signature costs with the whole. Where none is asked for queries cost nothing.
+        let may_be_signed = app.len() + key.len() <= MAX_SIGNED;
         let places = self.lock();
         let mut found = None;
         for place in places.iter() {
             let signature = match &place.config.tx_key {
-                Some(tx_key) => check_signature(tx_key.expose().as_bytes(), app, key, unix_time),
+                Some(tx_key) if may_be_signed => check_signature(tx_key.expose().as_bytes(), app, key, unix_time),
+                Some(_) => Signature::Invalid,
                 None => Signature::Valid,
             };
             if key_matches(place.config.key.expose().as_bytes(), app, key) {
@@ -146,5 +153,7 @@ impl Drop for Registration {
     }
 }
 
-/// Bytes of app and stream name, queries included, that are compared at all.
+/// Bytes of app and stream name, without their queries, that are compared at all.
 const MAX_NAME: usize = 2 << 10;
+/// Bytes of app and stream name, with their queries, in which a signature is looked for.
+const MAX_SIGNED: usize = 4 << 10;

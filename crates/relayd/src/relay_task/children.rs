@@ -13,14 +13,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info_span, warn};
 
-use super::RelayTask;
+use super::{RelayTask, losses::Losses};
 use crate::{
     config::OutputConfig,
     egress::Egress,
     events::Ledger,
     input::{self, Command, InputMeter},
     output::{Output, OutputMeter, OutputState},
-    status::{DroppedByCause, LastError},
+    status::LastError,
     test_hooks::Hook,
 };
 
@@ -46,8 +46,8 @@ pub(super) enum Child {
 #[derive(Default)]
 pub(super) struct InputSlot {
     pub(super) meter: Arc<InputMeter>,
-    /// What it had lost when that was last looked at.
-    pub(super) losses_seen: DroppedByCause,
+    /// Which of its losses the log knows.
+    pub(super) losses: Losses,
     task: Option<InputTask>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct OutputSlot {
 
 struct OutputTask {
     number: u64,
-    /// What it was started with.
+    /// What it runs by: what it was started with, or what has since asked for the same session.
     config: OutputConfig,
     /// Tells it how to come back from now on.
     retry: watch::Sender<RetryPolicy>,

@@ -69,19 +69,15 @@ impl RelayTask {
         }
     }
 
-    /// Says which tags inputs have lost since it was last called. What was passed over is no loss.
+    /// Says which tags inputs have lost since it last did: each input's of one cause once per second. What was passed over
+    /// is no loss.
     pub(super) fn say_what_was_dropped(&mut self, now: Instant) {
         let Some(running) = &self.running else { return };
         for (slot, input) in self.inputs.iter_mut().zip(running.failover.inputs()) {
-            let losses = dropped_by_cause(&input.counters());
-            let before = std::mem::replace(&mut slot.losses_seen, losses);
-            for ((cause, count), (_, seen)) in losses.into_iter().zip(before) {
-                if cause != PASSED_OVER
-                    && count > seen
-                    && let Some(suppressed) = self.throttle.admit(("drop", cause), now)
-                {
-                    info!(input = input.name, cause, count, suppressed, "tags were not relayed");
-                }
+            let mut lost = dropped_by_cause(&input.counters());
+            lost.iter_mut().filter(|(cause, _)| *cause == PASSED_OVER).for_each(|(_, count)| *count = 0);
+            for (cause, tags) in slot.losses.due(&lost, now) {
+                info!(input = input.name, cause, tags, "tags were not relayed");
             }
         }
     }

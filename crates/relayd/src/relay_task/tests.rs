@@ -52,17 +52,25 @@ fn task(failover: FailoverPolicy) -> RelayTask {
     RelayTask::new(config, shared, CancellationToken::new()).0
 }
 
-/// Whoever hears that a relay has started may send a publisher at once.
+/// Whoever hears that a relay has started may send a publisher at once, before the input's task has its turn.
 #[tokio::test]
 async fn the_keys_of_a_relay_that_has_started_are_known() {
     let mut task = task(FailoverPolicy::default());
-    task.start(Instant::now());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let stream = Stream::Plain(TcpStream::connect(address).await.expect("a connection"));
     let (guest, _pushed_out) = task.shared.census.enter(address).expect("there is room");
-    let publisher = Publisher { stream, session: Ingest::new(IngestLimits::default()), guest };
-    let admitted = task.shared.inputs.push_keys.admit((b"live", b"key"), Box::new(publisher), 0, Instant::now());
+    let publisher = Box::new(Publisher { stream, session: Ingest::new(IngestLimits::default()), guest });
+    // No task of the relay has a turn until the lane is let go.
+    let (lane_is_held, held) = std::sync::mpsc::channel();
+    let (_let_go, go) = std::sync::mpsc::channel::<()>();
+    task.lane().handle().spawn(async move {
+        lane_is_held.send(()).expect("the test waits");
+        let _ = go.recv();
+    });
+    held.recv().expect("the lane runs");
+    task.start(Instant::now());
+    let admitted = task.shared.inputs.push_keys.admit((b"live", b"key"), publisher, 0, Instant::now());
     assert!(admitted.is_ok(), "{:?}", admitted.err().map(|(_, cause)| cause));
 }
 
