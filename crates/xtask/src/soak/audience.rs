@@ -48,7 +48,9 @@ pub(crate) struct Tally {
     pub(crate) missed_by_inputs: u64,
     /// Frames missing within sessions for another reason: the daemon must have counted them as skipped.
     pub(crate) left_out: u64,
-    /// Of these, frames missing while nothing was done to the output.
+    /// Frames missing at one place for both reasons.
+    pub(crate) left_out_or_missed: u64,
+    /// Of those left out, frames missing while nothing was done to the output.
     pub(crate) left_out_unasked: u64,
     /// The longest that a frame was on its way, where nothing was done to the output.
     pub(crate) latest: Duration,
@@ -115,6 +117,12 @@ impl OutputJudge {
             state.offend(format!("{:?} after {:?} although no input was disturbed", found.after, found.before));
             return;
         };
+        if self.windows.touch(&inputs, from, to) {
+            // The output was late meanwhile: how many of them the daemon let go of, and how many it never had, is not to
+            // be told from here.
+            state.tally.left_out_or_missed += missing;
+            return;
+        }
         state.tally.left_out += missing;
         if !self.windows.explain(&[Scope::Output(self.output), Scope::Everything], last, now) {
             state.tally.left_out_unasked += missing;

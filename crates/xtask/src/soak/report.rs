@@ -60,7 +60,7 @@ pub(crate) fn print(
         println!("  {count:>5}  {name}");
     }
     println!(
-        "outputs: relay, sessions, frames, splices, frames missed by inputs, left out, counted by the daemon, latest"
+        "outputs: relay, sessions, frames, splices, frames missed by inputs, left out, either, counted by the daemon, latest"
     );
     let mut findings: Vec<String> = Vec::new();
     let mut total = 0;
@@ -69,7 +69,7 @@ pub(crate) fn print(
         let counted = skipped.get(id).copied().unwrap_or(0);
         total += tally.frames;
         println!(
-            "  {id:>3} {:<7}{} {:>4} {:>8} {:>4} {:>6} {:>6} {:>6} {:>6} ms",
+            "  {id:>3} {:<7}{} {:>4} {:>8} {:>4} {:>6} {:>6} {:>6} {:>6} {:>6} ms",
             RELAYS[platform.relay],
             if platform.is_witness { "*" } else { " " },
             tally.sessions,
@@ -77,6 +77,7 @@ pub(crate) fn print(
             tally.splices,
             tally.missed_by_inputs,
             tally.left_out,
+            tally.left_out_or_missed,
             counted,
             tally.latest.as_millis(),
         );

@@ -68,6 +68,15 @@ impl Windows {
         covered.is_some_and(|covered| covered >= to)
     }
 
+    /// True when a disturbance of these scopes falls between two moments, whatever else does.
+    pub(crate) fn touch(&self, scopes: &[Scope], from: Instant, to: Instant) -> bool {
+        let is_between = |window: &Window| {
+            let end = window.until.map_or(to, |until| until + window.scope.slack());
+            scopes.contains(&window.scope) && window.from <= to + LEAD && end >= from
+        };
+        self.lock().iter().any(is_between)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Window>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,6 +103,8 @@ mod tests {
         assert!(!windows.explain(&[Scope::Output(2), Scope::Relay(3)], before, during), "another's");
         assert!(!windows.explain(&[Scope::Output(3)], late, late), "long over");
         assert!(!windows.explain(&[Scope::Output(3)], during, late), "longer than it lasted");
+        assert!(windows.touch(&[Scope::Output(3)], before, late), "it falls in between");
+        assert!(!windows.touch(&[Scope::Output(2)], before, late) && !windows.touch(&[Scope::Output(3)], late, late));
         let _again = windows.open(Scope::Everything);
         assert!(windows.explain(&[Scope::Output(3), Scope::Everything], during, late), "one followed the other");
     }
