@@ -245,10 +245,8 @@ async fn streams_end_with_the_token_that_they_began_with() {
     let streams = [open(relayd.admin(), paths[0], "first").await, open(relayd.admin(), paths[1], "first").await];
     relayd.write("admin.token", "second");
     assert_eq!(relayd.reload().await.status, 200);
-    for mut stream in streams {
-        timeout(DEADLINE, async { while stream.next().await.expect("it is ended").is_some() {} })
-            .await
-            .expect("it ends");
+    for stream in streams {
+        ended(stream).await;
     }
     relayd.moved(Some("second"));
     for path in paths {
@@ -276,10 +274,8 @@ async fn streams_of_a_listener_that_has_moved_end_with_the_token_that_they_began
     }
     relayd.write("admin.token", "second");
     assert_eq!(relayd.reload().await.status, 200);
-    for mut stream in streams {
-        timeout(DEADLINE, async { while stream.next().await.expect("it is ended").is_some() {} })
-            .await
-            .expect("it ends");
+    for stream in streams {
+        ended(stream).await;
     }
 }
 
@@ -326,4 +322,10 @@ async fn a_token_counts_when_the_body_has_come() {
     public.write_all(b"{}").await.unwrap();
     let answer = rest(&mut public).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "no token is needed for this: {answer}");
+}
+
+/// Reads a stream to an end in good order.
+async fn ended(mut stream: http::Streaming) {
+    let rest = async { while stream.next().await.expect("it is ended").is_some() {} };
+    timeout(DEADLINE, rest).await.expect("it ends");
 }

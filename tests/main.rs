@@ -21,6 +21,7 @@ mod push_inputs;
 mod relays_to_every_output;
 mod reload;
 mod service;
+mod shortages;
 mod stage;
 mod strangers_at_the_ingest;
 mod telling;

@@ -104,7 +104,9 @@ async fn harass(ingest: SocketAddr, n: usize) {
             6 => {
                 for byte in header(3, 20, 60_000) {
                     peer.say(&[byte]).await;
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    if tokio::time::timeout(Duration::from_millis(200), peer.closed()).await.is_ok() {
+                        break;
+                    }
                 }
             }
             // Asks and does not listen.
@@ -113,9 +115,7 @@ async fn harass(ingest: SocketAddr, n: usize) {
                 let _ = tokio::time::timeout(Duration::from_secs(2), peer.say(&ask)).await;
             }
         }
-        while peer.is_open() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        peer.closed().await;
     }
 }
 

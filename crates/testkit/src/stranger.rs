@@ -74,6 +74,11 @@ impl Stranger {
         heard
     }
 
+    /// Waits until the server has closed the connection, for as long as that takes. What it sends is thrown away.
+    pub async fn closed(&self) {
+        while self.is_open() && self.socket.readable().await.is_ok() {}
+    }
+
     /// Whether the connection is open, as far as this side has been told.
     pub fn is_open(&self) -> bool {
         let mut rest = [0; 4096];
