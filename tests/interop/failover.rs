@@ -51,7 +51,7 @@ async fn a_primary_that_comes_back_is_returned_to_within_one_session() {
     let (primary, backup) =
         tokio::join!(encode(&folder, "primary", "320x180", 8), encode(&folder, "backup", "320x180", 20));
     let (platform, port) = (Nginx::start().await, free_port());
-    let first = serve_at(&folder, "first", &primary.path, port).await;
+    let first = serve_at(&folder, "first", &primary.path, port).listening(port).await;
     let (_backup, backup_url) = serve(&folder, "second", &backup.path).await;
     let parts = [
         pull("primary", &url_at(port), ""),
@@ -64,7 +64,7 @@ async fn a_primary_that_comes_back_is_returned_to_within_one_session() {
     relayd.until("r", "3 s are relayed", |status| status["timeline_ms"].as_i64() > Some(3_000)).await;
     first.kill().await;
     relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
-    let _again = serve_at(&folder, "again", &primary.path, port).await;
+    let _again = serve_at(&folder, "again", &primary.path, port);
     relayd.until("r", "the primary feeds again", |status| status["active_input"] == "primary").await;
     let status = relayd.until("r", "the backup has the last word", |status| status["splices"] == 3).await;
     assert_eq!(status["outputs"][0]["reconnects"], 0, "{status}");

@@ -37,14 +37,15 @@ pub(crate) async fn encode(folder: &TempDir, name: &str, size: &str, seconds: u3
 /// An HTTP-FLV server that plays a file in real time to its one client and ends.
 pub(crate) async fn serve(folder: &TempDir, name: &str, file: &Path) -> (Running, String) {
     let port = free_port();
-    (serve_at(folder, name, file, port).await, url_at(port))
+    (serve_at(folder, name, file, port).listening(port).await, url_at(port))
 }
 
-/// The same on a port of one's choice.
-pub(crate) async fn serve_at(folder: &TempDir, name: &str, file: &Path, port: u16) -> Running {
+/// The same on a port of one's choice, without waiting: ffmpeg listens no longer once its client is there, and a client
+/// that already tries is there before anyone has looked.
+pub(crate) fn serve_at(folder: &TempDir, name: &str, file: &Path, port: u16) -> Running {
     let mut ffmpeg = play(file);
     ffmpeg.args(["-f", "flv", "-listen", "1", &url_at(port)]);
-    start(ffmpeg, name, folder.path()).listening(port).await
+    start(ffmpeg, name, folder.path())
 }
 
 /// Where [`serve_at`] serves.
