@@ -8,6 +8,7 @@
 //! | `failover` | a backup of another encode takes over within one publish session |
 //! | `twins` | one encode served twice: a killed or frozen primary costs no packet |
 //! | `vod` | a looped file is one endless stream |
+//! | `clock` | the system's clock jumps, as libfaketime tells it |
 //! | `preview` | `/live/{relay}.flv` is read without a complaint |
 //!
 //! `compare.rs` holds what is true of every recording, and its own tests that each difference is found.
@@ -28,6 +29,8 @@ mod programs;
 #[allow(dead_code, reason = "shared with the integration tests, which use all of it")]
 mod stage;
 
+#[path = "interop/clock.rs"]
+mod clock;
 #[path = "interop/failover.rs"]
 mod failover;
 #[path = "interop/outputs.rs"]

@@ -1,6 +1,8 @@
 //! A system that has run out of something: what goes on, and what comes back.
 
-use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, eventually, http, judge};
+use std::{fs::File, process::Command};
+
+use testkit::{DEADLINE, Encode, Feed, Ingest, LogReader, Origin, Signal, TempDir, eventually, http, judge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -48,7 +50,7 @@ async fn without_descriptors_everything_waits_and_comes_back() {
     })
     .await;
     // A reload needs the file.
-    relayd.signal(testkit::Signal::HUP);
+    relayd.signal(Signal::HUP);
     relayd.logs("cannot be read: Too many open files").await;
     keep_asking(&mut open, "/metrics").await;
     judge::clean(&flows_on(&ingests[0]).await, &encode);
@@ -143,6 +145,67 @@ async fn names_that_do_not_resolve_are_told_and_disturb_nobody() {
     assert!(!shown.contains("hidden"), "{shown}");
 }
 
+/// Whoever reads the log rests; then it reads on, and has missed nothing.
+#[tokio::test]
+async fn nobody_waits_for_who_reads_the_log() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    let relayd = start(&relay("r", &[pull("primary", feed.url(), ""), output("0", &ingest.url("key"), "")])).await;
+    ingest.published(40).await;
+
+    relayd.log_reader(LogReader::Rests);
+    let before = relayd.stderr().matches(RELOADED).count();
+    for _ in 0..RELOADS {
+        assert_eq!(relayd.reload().await.status, 200);
+    }
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert!(relayd.stderr().matches(RELOADED).count() < before + RELOADS, "it was read all the time");
+
+    relayd.log_reader(LogReader::Reads);
+    eventually("the rest of the log", DEADLINE, async || {
+        let log = relayd.stderr();
+        if log.matches(RELOADED).count() == before + RELOADS { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(relayd.metric("relayd_log_lines_lost_total").await, 0.0);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+/// Nothing that is logged can be written any more, as on a disk that is full.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_costs_its_lines_and_nothing_else() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("a", Feed::of(&encode));
+    let mut relayd = start(&relay("r", &[pull("primary", feed.url(), ""), output("0", &ingest.url("key"), "")])).await;
+    ingest.published(40).await;
+
+    relayd.log_reader(LogReader::Gone);
+    ingest.disconnect();
+    eventually("lines are lost, and counted", DEADLINE, async || {
+        assert_eq!(relayd.reload().await.status, 200);
+        let lost = relayd.metric("relayd_log_lines_lost_total").await;
+        if lost >= 3.0 { Ok(()) } else { Err(lost.to_string()) }
+    })
+    .await;
+    relayd.until("r", "it is live again", |status| output_of(status, "0")["state"] == "live").await;
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert_eq!(relayd.metric("relayd_tasks_panicked_total").await, 0.0);
+    relayd.signal(Signal::TERM);
+    assert_eq!(relayd.wait_exit(DEADLINE).await.code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_printed_leaves_the_exit_code_to_tell() {
+    let folder = TempDir::new();
+    let (good, bad) = (folder.write("good.toml", ""), folder.write("bad.toml", "nonsense"));
+    let full = || File::options().write(true).open("/dev/full").expect("a device of every Linux");
+    for (config, code) in [(good, 1), (bad, 78)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relayd"));
+        command.arg("--check").arg("--config").arg(&config).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{}", config.display());
+    }
+}
+
 async fn ask(admin: std::net::SocketAddr) -> std::io::Result<http::Response> {
     http::request(admin, "GET", "/api/v1/relays", &[], b"").await
 }
@@ -155,3 +218,8 @@ async fn keep_asking(socket: &mut TcpStream, path: &str) {
     let answer = String::from_utf8_lossy(&answer[..read]);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
 }
+
+/// How a reload without a change is logged.
+const RELOADED: &str = "nothing has changed";
+/// Their lines are more than a pipe of one page holds.
+const RELOADS: usize = 60;

@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod input;
 mod keep_up;
 pub mod lanes;
+pub mod log_writer;
 pub mod logging;
 pub mod output;
 pub mod panic_hook;

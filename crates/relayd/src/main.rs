@@ -1,6 +1,10 @@
 //! `relayd --config relay.toml`
 
-use std::{env, process::ExitCode};
+use std::{
+    env, fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use relayd::{
@@ -10,11 +14,6 @@ use relayd::{
     logging, panic_hook,
 };
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what --check and start-up errors say is for the terminal"
-)]
 fn main() -> ExitCode {
     // First of all: what a panic quotes may be a secret of the configuration.
     panic_hook::install();
@@ -22,18 +21,24 @@ fn main() -> ExitCode {
     let config = match Config::load(&cli.config, &|name| env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("relayd: {error}");
+            complain(format_args!("{error}"));
             return ExitCode::from(EX_CONFIG);
         }
     };
     if cli.check {
-        print!("{}", config.describe());
-        return ExitCode::SUCCESS;
+        return match io::stdout().write_all(config.describe().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(format_args!("cannot print: {error}"));
+                ExitCode::FAILURE
+            }
+        };
     }
-    let log = match logging::start(&cli, &config.log) {
-        Ok(log) => log,
+    // Goes last: what is said until then is written.
+    let (log, _log_thread) = match logging::start(&cli, &config.log) {
+        Ok(started) => started,
         Err(error) => {
-            eprintln!("relayd: {error:#}");
+            complain(format_args!("{error:#}"));
             return ExitCode::from(EX_USAGE);
         }
     };
@@ -55,6 +60,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on the terminal why there is nothing to run. Without a terminal the exit code has to do.
+fn complain(why: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "relayd: {why}");
 }
 
 /// sysexits.h: a usage error is clap's 2 instead.

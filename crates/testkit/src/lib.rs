@@ -42,7 +42,7 @@ pub use ingest::{Audience, Command, Ended, Ingest, Received, Record, Script, Ste
 pub use notify::NotifySocket;
 pub use origin::{Origin, Request, Served};
 pub use publisher::{Publisher, PublisherError};
-pub use relayd::{Finished, Relayd, Setup};
+pub use relayd::{Finished, LogReader, Relayd, Setup};
 /// Signals to send to [`Relayd`].
 pub use rustix::process::Signal;
 pub use stranger::Stranger;

@@ -7,10 +7,12 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
 
 use crate::http::{self, Response};
 use crate::temp::TempDir;
@@ -42,7 +44,20 @@ pub struct Relayd {
     child: Child,
     admin: SocketAddr,
     stderr: Arc<Mutex<String>>,
+    log_reader: watch::Sender<LogReader>,
     setup: Setup,
+}
+
+/// What happens to the log of a [`Relayd`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogReader {
+    /// It is read.
+    #[default]
+    Reads,
+    /// It is not read, and soon has no room.
+    Rests,
+    /// Whoever read it is gone: writing to it fails.
+    Gone,
 }
 
 /// What a run that ended by itself left.
@@ -166,9 +181,10 @@ impl Setup {
             .spawn()
             .expect("the executable runs");
         let stderr = Arc::new(Mutex::new(String::new()));
-        let lines = child.stderr.take().expect("stderr is piped");
-        tokio::spawn(collect(lines, stderr.clone()));
-        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), stderr, setup: self }
+        let pipe = child.stderr.take().expect("stderr is piped");
+        let (log_reader, orders) = watch::channel(LogReader::default());
+        tokio::spawn(collect(pipe, stderr.clone(), orders));
+        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), stderr, log_reader, setup: self }
     }
 
     fn command(&self) -> Command {
@@ -206,6 +222,11 @@ impl Relayd {
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this happens to its log. [`LogReader::Gone`] is for good.
+    pub fn log_reader(&self, reader: LogReader) {
+        self.log_reader.send_replace(reader);
     }
 
     /// Changes its configuration file. It notices when it is told to read it again.
@@ -353,11 +374,25 @@ impl Relayd {
     }
 }
 
-async fn collect(lines: impl tokio::io::AsyncRead + Unpin, into: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(lines).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let mut text = into.lock().unwrap_or_else(PoisonError::into_inner);
-        text.push_str(&line);
-        text.push('\n');
+async fn collect(pipe: ChildStderr, into: Arc<Mutex<String>>, mut orders: watch::Receiver<LogReader>) {
+    // One page, so that it fills up soon. The system may refuse, and a pipe has sixteen then.
+    let _ = fcntl_setpipe_size(&pipe, 4_096);
+    let mut lines = BufReader::new(pipe).lines();
+    loop {
+        let reader = *orders.borrow_and_update();
+        tokio::select! {
+            changed = orders.changed() => if changed.is_err() { break },
+            line = lines.next_line(), if reader == LogReader::Reads => match line {
+                Ok(Some(line)) => {
+                    let mut text = into.lock().unwrap_or_else(PoisonError::into_inner);
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                Ok(None) | Err(_) => break,
+            },
+        }
+        if *orders.borrow() == LogReader::Gone {
+            break;
+        }
     }
 }

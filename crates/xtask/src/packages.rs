@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 /// What the tests run against.
-pub(crate) const FOR_TESTS: &[Peer] = &[FFMPEG, NGINX, NGINX_MODULE, SYSTEMD, PROMETHEUS];
+pub(crate) const FOR_TESTS: &[Peer] = &[FFMPEG, NGINX, NGINX_MODULE, SYSTEMD, PROMETHEUS, FAKETIME];
 /// What relayd's fan-out is compared with.
 pub(crate) const FOR_FAN_OUT: &[Peer] = &[FFMPEG, NGINX, NGINX_MODULE];
 /// What counts instructions.
@@ -22,6 +22,7 @@ const NGINX: Peer = Peer { package: "nginx-light", proof: Proof::Program("nginx"
 const NGINX_MODULE: Peer = Peer { package: "libnginx-mod-rtmp", proof: Proof::File(NGINX_RTMP) };
 const SYSTEMD: Peer = Peer { package: "systemd", proof: Proof::Program("systemd-analyze") };
 const PROMETHEUS: Peer = Peer { package: "prometheus", proof: Proof::Program("promtool") };
+const FAKETIME: Peer = Peer { package: "faketime", proof: Proof::Program("faketime") };
 const VALGRIND: Peer = Peer { package: "valgrind", proof: Proof::Program("valgrind") };
 
 /// nginx's RTMP module, to be loaded by its configuration.
