@@ -1,8 +1,8 @@
 //! The process: command line, exit codes, signals, secrets.
 
-use std::time::Duration;
+use std::{fs::File, process::Command, time::Duration};
 
-use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step};
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step, TempDir};
 
 use crate::stage::{output, output_of, pull, push, relay, setup};
 
@@ -80,6 +80,18 @@ async fn a_missing_configuration_file_is_a_configuration_error() {
     let finished = setup.run().await;
     assert_eq!(finished.status.code(), Some(78), "{finished:?}");
     assert!(finished.stderr.contains("nowhere.toml"), "{finished:?}");
+}
+
+#[test]
+fn what_cannot_be_printed_leaves_the_exit_code_to_tell() {
+    let folder = TempDir::new();
+    let (good, bad) = (folder.write("good.toml", ""), folder.write("bad.toml", "nonsense"));
+    let full = || File::options().write(true).open("/dev/full").expect("a device of every Linux");
+    for (config, code) in [(good, 1), (bad, 78)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relayd"));
+        command.arg("--check").arg("--config").arg(&config).stdout(full()).stderr(full());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{}", config.display());
+    }
 }
 
 #[tokio::test]

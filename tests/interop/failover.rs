@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::TempDir;
+use testkit::{TempDir, eventually};
 
 use crate::clip::Clip;
 use crate::compare::{monotonic, part, split, to_the_end};
@@ -64,8 +64,12 @@ async fn a_primary_that_comes_back_is_returned_to_within_one_session() {
     relayd.until("r", "3 s are relayed", |status| status["timeline_ms"].as_i64() > Some(3_000)).await;
     first.kill().await;
     relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
-    let _again = serve_at(&folder, "again", &primary.path, port);
-    relayd.until("r", "the primary feeds again", |status| status["active_input"] == "primary").await;
+    let again = serve_at(&folder, "again", &primary.path, port);
+    eventually("the primary feeds again", RETURN, async || {
+        let status = relayd.status("r").await;
+        if status["active_input"] == "primary" { Ok(()) } else { Err(format!("{status}\n{}", again.log())) }
+    })
+    .await;
     let status = relayd.until("r", "the backup has the last word", |status| status["splices"] == 3).await;
     assert_eq!(status["outputs"][0]["reconnects"], 0, "{status}");
 
@@ -80,3 +84,6 @@ async fn a_primary_that_comes_back_is_returned_to_within_one_session() {
         part(&source.clip, stretch).unwrap();
     }
 }
+
+/// ffmpeg has to start, and to be healthy for two seconds.
+const RETURN: Duration = Duration::from_secs(20);

@@ -1,67 +1,80 @@
 //! Log lines on their way to stderr.
 //!
 //! Whoever logs carries media. A reader of the log that stops reading, or a disk that is full, is to cost lines and
-//! nothing else: a thread of its own writes them, and what finds no room, or is not taken, is counted and told.
+//! nothing else: a thread of its own writes them, and what finds no room, or cannot be written, is counted and told.
 
 use std::{
+    fs::File,
     io,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    thread,
+    os::fd::AsFd,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
-use tracing::warn;
+use tracing::error;
+
+/// Starts the thread that writes the process's log to stderr. To be called once.
+pub fn start() -> io::Result<Goodbye> {
+    // Not through `io::stderr`: its lock would be held for as long as a write takes, and it hides that stderr is closed.
+    LOG.start(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
+/// Where the process's log lines go. They wait there until the thread has been started.
+pub(crate) fn writer() -> LogWriter {
+    LogWriter(&LOG)
+}
+
+/// Lines of the process's log that did not get to stderr.
+pub(crate) fn lost() -> Lost {
+    LOG.lock().lost
+}
+
+/// Waits a moment for what has been logged to be written: the process may not live on.
+pub(crate) fn settle() {
+    LOG.settle(MOMENT);
+}
 
 /// Takes lines, and never makes anybody wait.
-#[derive(Clone, Debug)]
-pub(crate) struct LogWriter(Arc<Queue>);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogWriter(&'static Queue);
 
-/// What has been logged leaves before this is gone, within [`GOODBYE`].
+/// Dropping it lets the log be written to its end, within 200 ms.
 #[derive(Debug)]
-pub struct LogThread(Arc<Queue>);
+#[must_use = "what has been logged is to be written before the process ends"]
+pub struct Goodbye(&'static Queue);
 
-#[derive(Debug, Default)]
+/// Counts of lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Too many waited already.
+    pub(crate) no_room: u64,
+    /// The write failed.
+    pub(crate) unwritten: u64,
+}
+
+#[derive(Debug)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     /// Whole lines.
     lines: Vec<u8>,
-    /// Others are being written.
-    is_writing: bool,
-}
-
-/// Starts the thread that writes to `sink`.
-pub(crate) fn start(sink: impl io::Write + Send + 'static) -> io::Result<(LogWriter, LogThread)> {
-    let queue = Arc::new(Queue::default());
-    let writer = Arc::clone(&queue);
-    thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(sink))?;
-    Ok((LogWriter(Arc::clone(&queue)), LogThread(queue)))
-}
-
-/// Lines that did not get to where they were to be written, since the start.
-pub fn lost() -> u64 {
-    LOST.load(Relaxed)
+    /// Bytes of those that are being written.
+    in_flight: usize,
+    lost: Lost,
+    /// The thread that writes.
+    thread: Option<ThreadId>,
 }
 
 impl io::Write for LogWriter {
-    /// `line` is a whole line. It is taken, or lost and counted.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.0.lock();
-        if waiting.lines.len() + line.len() > ROOM {
-            LOST.fetch_add(1, Relaxed);
-        } else {
-            waiting.lines.extend_from_slice(line);
-            drop(waiting);
-            self.0.changed.notify_all();
-        }
-        Ok(line.len())
+    /// `lines` are whole. They are taken, or lost and counted.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.push(lines);
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -69,34 +82,83 @@ impl io::Write for LogWriter {
     }
 }
 
-impl Drop for LogThread {
+impl Drop for Goodbye {
     fn drop(&mut self) {
-        let is_busy = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
-        drop(self.0.changed.wait_timeout_while(self.0.lock(), GOODBYE, is_busy));
+        self.0.settle(MOMENT);
     }
 }
 
 impl Queue {
-    fn run(&self, mut sink: impl io::Write) {
-        let (mut lines, mut told) = (Vec::new(), 0);
+    const fn new() -> Self {
+        let lost = Lost { no_room: 0, unwritten: 0 };
+        let waiting = Waiting { lines: Vec::new(), in_flight: 0, lost, thread: None };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
+    }
+
+    fn start(&'static self, sink: impl io::Write + Send + 'static) -> io::Result<Goodbye> {
+        let mut waiting = self.lock();
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(|| self.run(sink))?;
+        waiting.thread = Some(thread.thread().id());
+        drop(waiting);
+        Ok(Goodbye(self))
+    }
+
+    fn push(&self, lines: &[u8]) {
+        let mut waiting = self.lock();
+        let is_full = waiting.lines.len() + waiting.in_flight + lines.len() > ROOM;
+        // What the thread itself says is that lines were lost: there is room for that.
+        if is_full && waiting.thread != Some(thread::current().id()) {
+            waiting.lost.no_room += count(lines);
+            return;
+        }
+        waiting.lines.extend_from_slice(lines);
+        drop(waiting);
+        self.changed.notify_all();
+    }
+
+    /// Ends with the process. Nothing in it panics: it slices at what a sink says it has taken, and no further.
+    fn run(&self, sink: impl io::Write) {
+        let mut sink = Sink { inner: sink, is_torn: false };
+        let (mut lines, mut why) = (Vec::new(), None);
+        // What a line has told that was written, and one that is to be.
+        let (mut told, mut telling) = (Lost::default(), None);
         loop {
             let mut waiting = self.lock();
-            waiting.is_writing = false;
+            waiting.in_flight = 0;
             self.changed.notify_all();
             let idle = self.changed.wait_while(waiting, |waiting| waiting.lines.is_empty());
             let mut waiting = idle.unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut waiting.lines, &mut lines);
-            waiting.is_writing = true;
+            waiting.in_flight = lines.len();
             drop(waiting);
 
-            let left = write(&mut sink, &lines);
-            LOST.fetch_add(left.iter().filter(|&&byte| byte == b'\n').count() as u64, Relaxed);
-            let lost = lost();
-            if left.is_empty() && lost > told {
-                warn!(lines = lost - told, "log lines were lost: they could not be written");
-                told = lost;
+            let written = sink.write(&lines);
+            let mut waiting = self.lock();
+            if let Err((left, error)) = written {
+                waiting.lost.unwritten += count(left);
+                (why, telling) = (Some(error), None);
+            } else {
+                told = telling.take().unwrap_or(told);
+                let lost = waiting.lost;
+                drop(waiting);
+                if lost != told {
+                    let (no_room, unwritten) = (lost.no_room - told.no_room, lost.unwritten - told.unwritten);
+                    let why = why.take().map(tracing::field::display);
+                    error!(no_room, unwritten, why, "log lines were lost");
+                    telling = Some(lost);
+                }
             }
             lines.clear();
+            lines.shrink_to(KEPT);
+        }
+    }
+
+    /// Waits until there is nothing to write, or `limit` is over.
+    fn settle(&self, limit: Duration) {
+        let waiting = self.lock();
+        let is_busy = |waiting: &mut Waiting| waiting.in_flight > 0 || !waiting.lines.is_empty();
+        if waiting.thread.is_some_and(|thread| thread != thread::current().id()) {
+            drop(self.changed.wait_timeout_while(waiting, limit, is_busy));
         }
     }
 
@@ -105,42 +167,68 @@ impl Queue {
     }
 }
 
-/// Writes `lines`. What is left of them could not be written.
-fn write<'a>(sink: &mut impl io::Write, mut lines: &'a [u8]) -> &'a [u8] {
-    while !lines.is_empty() {
-        match sink.write(lines) {
-            Ok(0) => break,
-            Ok(written) => lines = &lines[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-    lines
+struct Sink<W> {
+    inner: W,
+    /// The last line was not written to its end.
+    is_torn: bool,
 }
 
-static LOST: AtomicU64 = AtomicU64::new(0);
+impl<W: io::Write> Sink<W> {
+    /// Writes all of `lines`. An error tells what is left, and why.
+    fn write<'a>(&mut self, lines: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
+        if self.is_torn {
+            put(&mut self.inner, b"\n").map_err(|(_, error)| (lines, error))?;
+            self.is_torn = false;
+        }
+        put(&mut self.inner, lines).inspect_err(|(left, _)| {
+            let written = &lines[..lines.len() - left.len()];
+            self.is_torn = written.last().is_some_and(|&byte| byte != b'\n');
+        })
+    }
+}
 
-/// Bytes of lines that may wait.
+fn put<'a>(sink: &mut impl io::Write, mut bytes: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
+    while !bytes.is_empty() {
+        match sink.write(bytes) {
+            Ok(0) => return Err((bytes, io::ErrorKind::WriteZero.into())),
+            Ok(written) => bytes = &bytes[written.min(bytes.len())..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever shares the terminal has made it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) => return Err((bytes, error)),
+        }
+    }
+    Ok(())
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+static LOG: Queue = Queue::new();
+
+/// Bytes of lines that may wait, those being written included.
 const ROOM: usize = 1 << 20;
-/// How long the process may wait at its end for what has been logged.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// Bytes that stay reserved.
+const KEPT: usize = 64 << 10;
+/// How long the end of the process may wait for what has been logged.
+const MOMENT: Duration = Duration::from_millis(200);
+/// Between two attempts at a sink that does not want to wait.
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Write,
-        sync::mpsc::{Receiver, SyncSender, sync_channel},
-    };
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::*;
 
     /// Takes what it is told to take.
-    struct Sink {
+    struct Told {
         answers: Receiver<io::Result<usize>>,
         asked: SyncSender<Vec<u8>>,
     }
 
-    impl Write for Sink {
+    impl io::Write for Told {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.asked.send(bytes.to_owned()).unwrap();
             self.answers.recv().unwrap()
@@ -151,28 +239,59 @@ mod tests {
         }
     }
 
+    fn queue() -> &'static Queue {
+        Box::leak(Box::new(Queue::new()))
+    }
+
+    fn lost(no_room: u64, unwritten: u64) -> Lost {
+        Lost { no_room, unwritten }
+    }
+
     #[test]
     fn nobody_waits_for_a_sink_that_takes_nothing_and_what_is_lost_is_counted() {
-        let ((answer, answers), (asked, asks)) = (sync_channel(0), sync_channel(16));
-        let (mut writer, thread) = start(Sink { answers, asked }).unwrap();
-        writer.write_all(b"first\n").unwrap();
+        let ((answer, answers), (asked, asks), queue) = (sync_channel(0), sync_channel(16), queue());
+        let _goodbye = queue.start(Told { answers, asked }).unwrap();
+        queue.push(b"first\n");
         assert_eq!(asks.recv().unwrap(), b"first\n");
 
         // It is busy with the first: what comes now has to fit.
         let line = [vec![b'.'; ROOM / 4 - 1], vec![b'\n']].concat();
-        let before = lost();
-        for _ in 0..6 {
-            writer.write_all(&line).unwrap();
+        for _ in 0..5 {
+            queue.push(&line);
         }
-        assert_eq!(lost() - before, 2);
-
+        assert_eq!(queue.lock().lost, lost(2, 0));
+        answer.send(Err(io::ErrorKind::Interrupted.into())).unwrap();
+        assert_eq!(asks.recv().unwrap(), b"first\n");
         answer.send(Ok(2)).unwrap();
         assert_eq!(asks.recv().unwrap(), b"rst\n", "a line is written to its end");
+        answer.send(Ok(4)).unwrap();
+
+        // A disk takes a part of the next, and no more.
+        assert_eq!(asks.recv().unwrap(), line.repeat(3), "whatever waits goes at once");
+        answer.send(Ok(line.len() + 1)).unwrap();
+        asks.recv().unwrap();
         answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-        assert_eq!(asks.recv().unwrap().len(), ROOM, "the next are tried all the same");
-        assert_eq!(lost() - before, 3);
-        answer.send(Ok(ROOM)).unwrap();
-        drop(thread);
-        assert!(asks.try_recv().is_err());
+        queue.push(b"next\n");
+        assert_eq!(asks.recv().unwrap(), b"\n", "a torn line ends before the next begins");
+        assert_eq!(queue.lock().lost, lost(2, 2));
+        answer.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        queue.push(b"last\n");
+        assert_eq!(asks.recv().unwrap(), b"\n");
+        assert_eq!(queue.lock().lost, lost(2, 3));
+        answer.send(Ok(1)).unwrap();
+        assert_eq!(asks.recv().unwrap(), b"last\n");
+        answer.send(Ok(5)).unwrap();
+    }
+
+    #[test]
+    fn the_end_waits_for_what_is_being_written() {
+        let ((answer, answers), (asked, asks), queue) = (sync_channel(0), sync_channel(16), queue());
+        let _goodbye = queue.start(Told { answers, asked }).unwrap();
+        queue.push(b"bye\n");
+        assert_eq!(asks.recv().unwrap(), b"bye\n");
+        let reader = thread::spawn(move || answer.send(Ok(4)).map(|()| answer));
+        queue.settle(Duration::from_secs(60));
+        assert_eq!(queue.lock().in_flight, 0);
+        drop(reader.join().unwrap());
     }
 }

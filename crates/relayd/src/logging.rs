@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt, uti
 use crate::{
     cli::Cli,
     config::{LogConfig, LogFormat, log_filter},
-    log_writer::{self, LogThread},
+    log_writer,
 };
 
 /// The filter of a running log, to be changed with the configuration.
@@ -34,13 +34,12 @@ impl fmt::Debug for LogLevel {
 }
 
 /// Starts logging: the command line wins over RUST_LOG, and that over `[log]`.
-pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<(LogLevel, LogThread)> {
+pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<LogLevel> {
     let from_env = env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let given = cli.log_level.clone().or(from_env);
     let overridden = given.is_some();
     let filter = filter(&given.unwrap_or_else(|| config.level.clone()))?;
-    let (writer, thread) = log_writer::start(io::stderr()).context("cannot start a thread")?;
-    let builder = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_target(false);
+    let builder = tracing_subscriber::fmt().with_writer(log_writer::writer).with_target(false);
     let set: Box<dyn Fn(EnvFilter) -> bool + Send> = match cli.log_format.map_or(config.format, LogFormat::from) {
         LogFormat::Text => {
             let builder = builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
@@ -56,7 +55,7 @@ pub fn start(cli: &Cli, config: &LogConfig) -> anyhow::Result<(LogLevel, LogThre
             Box::new(move |filter| handle.reload(filter).is_ok())
         }
     };
-    Ok((LogLevel { set, overridden }, thread))
+    Ok(LogLevel { set, overridden })
 }
 
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {

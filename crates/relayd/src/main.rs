@@ -11,7 +11,7 @@ use relayd::{
     cli::Cli,
     config::Config,
     daemon::{self, Ended},
-    logging, panic_hook,
+    log_writer, logging, panic_hook,
 };
 
 fn main() -> ExitCode {
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
         }
     };
     if cli.check {
-        return match io::stdout().write_all(config.describe().as_bytes()) {
+        let mut stdout = io::stdout();
+        return match stdout.write_all(config.describe().as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(format_args!("cannot print: {error}"));
@@ -34,12 +35,19 @@ fn main() -> ExitCode {
             }
         };
     }
-    // Goes last: what is said until then is written.
-    let (log, _log_thread) = match logging::start(&cli, &config.log) {
-        Ok(started) => started,
+    let log = match logging::start(&cli, &config.log) {
+        Ok(log) => log,
         Err(error) => {
             complain(format_args!("{error:#}"));
             return ExitCode::from(EX_USAGE);
+        }
+    };
+    // Dropped last: what is said until then is written.
+    let _goodbye = match log_writer::start() {
+        Ok(goodbye) => goodbye,
+        Err(error) => {
+            complain(format_args!("cannot start the log's thread: {error}"));
+            return ExitCode::FAILURE;
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

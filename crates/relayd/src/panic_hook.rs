@@ -13,6 +13,8 @@ use std::{
 
 use tracing::error;
 
+use crate::log_writer;
+
 /// From now on panics are logged and counted instead of printed.
 pub fn install() {
     panic::set_hook(Box::new(|panic| {
@@ -22,6 +24,8 @@ pub fn install() {
         // Symbols and lines of the source, no values.
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         error!(place, backtrace, "panic: {}", shown(panic.payload()));
+        // A panic while another unwinds ends the process as soon as this returns.
+        log_writer::settle();
     }));
 }
 

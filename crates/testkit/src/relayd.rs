@@ -4,17 +4,14 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::watch;
+use tokio::process::{Child, Command};
 
 use crate::http::{self, Response};
+use crate::log_pipe::{LogPipe, LogReader};
 use crate::temp::TempDir;
 use crate::{DEADLINE, eventually};
 
@@ -43,21 +40,8 @@ pub struct Setup {
 pub struct Relayd {
     child: Child,
     admin: SocketAddr,
-    stderr: Arc<Mutex<String>>,
-    log_reader: watch::Sender<LogReader>,
+    log: LogPipe,
     setup: Setup,
-}
-
-/// What happens to the log of a [`Relayd`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogReader {
-    /// It is read.
-    #[default]
-    Reads,
-    /// It is not read, and soon has no room.
-    Rests,
-    /// Whoever read it is gone: writing to it fails.
-    Gone,
 }
 
 /// What a run that ended by itself left.
@@ -180,11 +164,8 @@ impl Setup {
             .kill_on_drop(true)
             .spawn()
             .expect("the executable runs");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let pipe = child.stderr.take().expect("stderr is piped");
-        let (log_reader, orders) = watch::channel(LogReader::default());
-        tokio::spawn(collect(pipe, stderr.clone(), orders));
-        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), stderr, log_reader, setup: self }
+        let log = LogPipe::read(child.stderr.take().expect("stderr is piped"));
+        Relayd { child, admin: SocketAddr::from(([127, 0, 0, 1], 0)), log, setup: self }
     }
 
     fn command(&self) -> Command {
@@ -221,12 +202,12 @@ impl Relayd {
 
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.text()
     }
 
     /// From now on this happens to its log. [`LogReader::Gone`] is for good.
     pub fn log_reader(&self, reader: LogReader) {
-        self.log_reader.send_replace(reader);
+        self.log.reader(reader);
     }
 
     /// Changes its configuration file. It notices when it is told to read it again.
@@ -371,28 +352,5 @@ impl Relayd {
     /// True while the process lives.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-async fn collect(pipe: ChildStderr, into: Arc<Mutex<String>>, mut orders: watch::Receiver<LogReader>) {
-    // One page, so that it fills up soon. The system may refuse, and a pipe has sixteen then.
-    let _ = fcntl_setpipe_size(&pipe, 4_096);
-    let mut lines = BufReader::new(pipe).lines();
-    loop {
-        let reader = *orders.borrow_and_update();
-        tokio::select! {
-            changed = orders.changed() => if changed.is_err() { break },
-            line = lines.next_line(), if reader == LogReader::Reads => match line {
-                Ok(Some(line)) => {
-                    let mut text = into.lock().unwrap_or_else(PoisonError::into_inner);
-                    text.push_str(&line);
-                    text.push('\n');
-                }
-                Ok(None) | Err(_) => break,
-            },
-        }
-        if *orders.borrow() == LogReader::Gone {
-            break;
-        }
     }
 }

@@ -28,7 +28,10 @@ pub(super) async fn metrics(State(http): State<Http>) -> Response {
             families.add_relay(status);
         }
         families.panics.inc_by(panic_hook::count());
-        families.lost_log_lines.inc_by(log_writer::lost());
+        let lost = log_writer::lost();
+        for (reason, lines) in [("no_room", lost.no_room), ("unwritten", lost.unwritten)] {
+            families.lost_log_lines.with_label_values(&[reason]).inc_by(lines);
+        }
         families.add_census(&http.census);
         for (reason, count) in http.refusals.counts() {
             families.http_refused.with_label_values(&[reason]).inc_by(count);
@@ -64,7 +67,7 @@ struct Families {
     log_bytes: IntGaugeVec,
     log_seconds: GaugeVec,
     panics: IntCounter,
-    lost_log_lines: IntCounter,
+    lost_log_lines: IntCounterVec,
     ingest_present: IntGaugeVec,
     ingest_total: IntCounter,
     ingest_closed: IntCounterVec,
@@ -92,8 +95,6 @@ impl Families {
         };
         let panics = IntCounter::new("relayd_tasks_panicked_total", "Tasks that panicked; they are started again.")?;
         registry.register(Box::new(panics.clone()))?;
-        let lost_log_lines = IntCounter::new("relayd_log_lines_lost_total", "Log lines that could not be written.")?;
-        registry.register(Box::new(lost_log_lines.clone()))?;
         let ingest_total = IntCounter::new("relayd_ingest_accepted_total", "Connections that came to the ingest.")?;
         registry.register(Box::new(ingest_total.clone()))?;
         let (input, output) = (["relay", "input"], ["relay", "output"]);
@@ -133,7 +134,7 @@ impl Families {
             log_bytes: gauge("log_bytes", "Bytes held in the log.", &["relay"])?,
             log_seconds: seconds("log_seconds", "Media time held in the log.", &["relay"])?,
             panics,
-            lost_log_lines,
+            lost_log_lines: counter("log_lines_lost_total", "Log lines that were not written.", &["reason"])?,
             ingest_present: gauge("ingest_connections", "Connections to the ingest now.", &["state"])?,
             ingest_total,
             ingest_closed: counter(
