@@ -2,9 +2,9 @@
 
 use std::{fs::File, process::Command, time::Duration};
 
-use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step, TempDir};
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step, TempDir, judge};
 
-use crate::stage::{output, output_of, pull, push, relay, setup};
+use crate::stage::{flows_on, output, output_of, pull, push, relay, setup};
 
 #[tokio::test]
 async fn a_check_prints_what_the_configuration_means_without_its_secrets() {
@@ -92,6 +92,31 @@ fn what_cannot_be_printed_leaves_the_exit_code_to_tell() {
         command.arg("--check").arg("--config").arg(&config).stdout(full()).stderr(full());
         assert_eq!(command.status().unwrap().code(), Some(code), "{}", config.display());
     }
+}
+
+/// What rotates logs sends some daemons a signal; a log's file that has grown to its limit is one, too.
+#[tokio::test]
+async fn signals_that_mean_nothing_end_nothing() {
+    let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
+    let feed = origin.serve("main", Feed::of(&encode));
+    let config = relay("r", &[pull("primary", feed.url(), ""), output("1", &ingest.url("key"), "")]);
+    let relayd = setup(&config).start().await;
+    ingest.published(40).await;
+    for signal in [Signal::USR1, Signal::USR2, Signal::XFSZ, Signal::PIPE] {
+        relayd.signal(signal);
+    }
+    judge::clean(&flows_on(&ingest).await, &encode);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+/// Publishers wait until relays have said which keys there are: none is refused at the start.
+#[tokio::test]
+async fn the_ingest_opens_once_the_relays_have_started() {
+    let config = format!("[ingest]\nlisten = \"127.0.0.1:0\"\n{}", relay("r", &[push("primary", "live/x")]));
+    let relayd = setup(&config).start().await;
+    let log = relayd.stderr();
+    let line = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text} is not in {log}"));
+    assert!(line("started inputs=1") < line("RTMP ingest listen="), "{log}");
 }
 
 #[tokio::test]

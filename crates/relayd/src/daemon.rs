@@ -34,6 +34,7 @@ use crate::{
     output::PublishPoints,
     relay_task::{RelayHandle, RelayTask, Shared},
     reload::{self, Asked},
+    signals::Signals,
     systemd,
     test_hooks::TestHooks,
     tls::TlsConfigs,
@@ -54,12 +55,13 @@ pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
     let mut signals = Signals::new().context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let (reloads, mut asked) = mpsc::channel(1);
-    let mut daemon = Daemon::start(config, log, reloads).await?;
+    let (mut daemon, ingest) = Daemon::start(config, log, reloads).await?;
     let settled = tokio::select! {
         () = daemon.settle() => true,
         () = signals.end() => false,
     };
     if settled {
+        daemon.open_ingest(ingest);
         daemon.tell_ready();
         serve(&mut daemon, &mut signals, &mut hangup, &mut asked).await;
     }
@@ -94,6 +96,13 @@ async fn serve(daemon: &mut Daemon, signals: &mut Signals, hangup: &mut Signal, 
             let _ = reply.send(reloaded);
         }
     }
+}
+
+/// The ingest's listeners, bound and not accepting yet.
+struct BoundIngest {
+    plain: Option<Acceptor>,
+    tls: Option<Acceptor>,
+    certificate: Option<CertifiedKey>,
 }
 
 /// Everything that runs, as far as a reload changes it.
@@ -137,8 +146,8 @@ pub(crate) struct Listening {
 }
 
 impl Daemon {
-    /// Listeners are bound and relays begin; nobody is told yet.
-    async fn start(config: Config, log: LogLevel, reloads: mpsc::Sender<Asked>) -> anyhow::Result<Self> {
+    /// Listeners are bound and relays begin; nobody is told yet, and publishers wait.
+    async fn start(config: Config, log: LogLevel, reloads: mpsc::Sender<Asked>) -> anyhow::Result<(Self, BoundIngest)> {
         // Listeners first: a port in use is told before any platform is bothered.
         let admin = match &config.admin {
             Some(admin) => Some(bind_named("admin.listen", admin.listen).await?),
@@ -155,6 +164,7 @@ impl Daemon {
             None => None,
         };
         let certificate = tls_config.as_ref().map(IngestTlsConfig::certificate).transpose()?;
+        let ingest = BoundIngest { plain: publishers, tls: tls_publishers, certificate };
         let tls = TlsConfigs::load();
         let egress = Arc::new(EgressPolicy::of(&config));
         let limits = Arc::new(config.limits.clone());
@@ -197,15 +207,21 @@ impl Daemon {
             cancel,
             viewers,
         };
-        let (admin_config, ingest_config) = (daemon.config.admin.clone(), daemon.config.ingest.clone());
-        daemon.move_ingest(ingest_config.as_ref(), publishers);
-        daemon.move_tls_ingest(tls_config.as_ref().zip(certificate), tls_publishers);
+        let admin_config = daemon.config.admin.clone();
         daemon.move_admin(admin_config.as_ref(), admin);
         for relay in daemon.config.relays.clone() {
             daemon.start_relay(&relay);
         }
         daemon.show_relays();
-        Ok(daemon)
+        Ok((daemon, ingest))
+    }
+
+    /// Lets publishers in, once their keys are known.
+    fn open_ingest(&mut self, BoundIngest { plain, tls, certificate }: BoundIngest) {
+        let config = self.config.ingest.clone();
+        self.move_ingest(config.as_ref(), plain);
+        let tls_config = config.as_ref().and_then(|ingest| ingest.tls.as_ref());
+        self.move_tls_ingest(tls_config.zip(certificate), tls);
     }
 
     /// Waits until publishers find their keys, for as long as a relay may take to answer.
@@ -357,25 +373,6 @@ fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         warn!(%error, soft = limit.current, "the limit of open files stays as it is");
-    }
-}
-
-/// Those that end the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
     },
     thread,
 };
@@ -77,9 +78,19 @@ impl Drop for Inner {
 
 impl Lane {
     fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        thread::Builder::new().name(format!("lane-{index}")).spawn(move || runtime.block_on(stop.cancelled()))?;
+        let (tell, told) = mpsc::sync_channel(1);
+        // The runtime is made where it ends: one that is dropped inside another panics.
+        thread::Builder::new().name(format!("lane-{index}")).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return tell.send(Err(error)).unwrap_or_default(),
+            };
+            if tell.send(Ok(runtime.handle().clone())).is_ok() {
+                runtime.block_on(stop.cancelled());
+            }
+        })?;
+        let handle = told.recv().map_err(|_| io::Error::other("the lane's thread has ended"))??;
         Ok(Self { index, handle, load: Arc::default() })
     }
 
@@ -147,7 +158,7 @@ mod tests {
     #[test]
     fn tasks_end_with_the_lanes() {
         let lanes = Lanes::start().expect("threads");
-        let (alive, ended) = std::sync::mpsc::channel::<()>();
+        let (alive, ended) = mpsc::channel::<()>();
         lanes.for_relay().lane().handle().spawn(async move {
             let _alive = alive;
             std::future::pending::<()>().await;

@@ -23,6 +23,7 @@ pub mod panic_hook;
 pub mod relay_task;
 pub mod reload;
 pub mod secret;
+mod signals;
 pub mod status;
 pub mod stream;
 pub mod systemd;

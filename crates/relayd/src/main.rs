@@ -4,6 +4,8 @@ use std::{
     env, fmt,
     io::{self, Write},
     process::ExitCode,
+    sync::Mutex,
+    thread,
 };
 
 use clap::Parser;
@@ -50,6 +52,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // A runtime that cannot start its threads does not say so, and some of them may wait for ever.
+    if let Err(error) = try_threads() {
+        tracing::error!(%error, "cannot start as many threads as there are to be");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
@@ -70,11 +77,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Starts as many threads at once as the process begins with: two for each core, and a few that come with the work.
+fn try_threads() -> io::Result<()> {
+    let count = 2 * thread::available_parallelism()?.get() + SPARE_THREADS;
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let closed = gate.lock();
+        let wait = || drop(gate.lock());
+        let started = (0..count).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, wait).map(drop));
+        drop(closed);
+        started
+    })
+}
+
 /// Says on the terminal why there is nothing to run. Without a terminal the exit code has to do.
 fn complain(why: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "relayd: {why}");
 }
 
+/// For a reload, and for what reads files and asks name servers.
+const SPARE_THREADS: usize = 4;
 /// sysexits.h: a usage error is clap's 2 instead.
 const EX_CONFIG: u8 = 78;
 const EX_USAGE: u8 = 2;

@@ -2,11 +2,11 @@
 
 mod listeners;
 
-use std::{env, io, mem, net::SocketAddr, panic::AssertUnwindSafe};
+use std::{env, io, mem, net::SocketAddr, panic::AssertUnwindSafe, path::PathBuf, thread, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 use serde::Serialize;
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::{sync::oneshot, time::timeout};
 use tracing::{error, info, warn};
 
 use self::listeners::Listeners;
@@ -55,6 +55,12 @@ pub enum ReloadError {
     /// The RTMPS listener's certificate cannot be used.
     #[error("ingest.tls_cert: {0}")]
     Certificate(#[from] CertificateError),
+    /// No thread can be started to read the file.
+    #[error("cannot start a thread to read the configuration: {0}")]
+    Thread(#[source] io::Error),
+    /// The file, or one that it names, is not read to its end.
+    #[error("the configuration could not be read within {READ_LIMIT:?}: does the file system answer?")]
+    Slow,
     /// A bug in relayd.
     #[error(
         "a bug in relayd: the reload panicked, at the place that the log names; what came before it is in force, the rest is \
@@ -96,11 +102,22 @@ pub(crate) async fn reload(daemon: &mut Daemon, asked_by: &'static str) -> Resul
     reloaded
 }
 
+/// Reads the configuration on a thread of its own: a file system that does not answer holds up nothing else.
+async fn load(path: PathBuf) -> Result<Config, ReloadError> {
+    let (tell, told) = oneshot::channel();
+    let read = move || {
+        // Whoever asked may have stopped waiting.
+        let _ = tell.send(Config::load(&path, &|name| env::var(name).ok()));
+    };
+    thread::Builder::new().name("reload".to_owned()).spawn(read).map_err(ReloadError::Thread)?;
+    let config = timeout(READ_LIMIT, told).await.map_err(|_| ReloadError::Slow)?;
+    Ok(config.map_err(|_| ReloadError::Panicked)??)
+}
+
 impl Daemon {
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let path = self.config.path.clone();
-        let load = spawn_blocking(move || Config::load(&path, &|name| env::var(name).ok()));
-        let new = load.await.map_err(|_| ReloadError::Panicked)??;
+        let new = load(path).await?;
         // What can fail comes first: beyond here nothing is refused any more.
         let Listeners { admin, ingest, tls_ingest } = Listeners::bind(self, &new).await?;
         let tls_config = new.ingest.as_ref().and_then(|it| it.tls.as_ref());
@@ -115,9 +132,10 @@ impl Daemon {
         }
         self.change_egress(&new);
         self.move_admin(new.admin.as_ref(), admin);
+        self.change_relays(&new.relays).await;
+        // Last: whoever comes there finds his key.
         self.move_ingest(new.ingest.as_ref(), ingest);
         self.move_tls_ingest(tls_config.zip(certificate), tls_ingest);
-        self.change_relays(&new.relays).await;
         // So does a relay that does not answer.
         let relays = self.relays.iter().map(|relay| relay.config.clone()).collect();
         let before = mem::replace(&mut self.config, Config { relays, ..fixed.clone() });
@@ -160,3 +178,6 @@ impl Daemon {
         self.show_relays();
     }
 }
+
+/// How long the configuration and the files that it names may take to be read.
+const READ_LIMIT: Duration = Duration::from_secs(10);

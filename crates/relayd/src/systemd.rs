@@ -43,8 +43,7 @@ pub async fn feed_watchdog(relays: impl Fn() -> Arc<Relays>, cancel: Cancellatio
     let variable = |name: &str| env::var(name).ok();
     let Some(limit) = watchdog_limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID")) else { return };
     info!(?limit, "watchdog");
-    // A relay may take a third to answer, and is asked each third: what it holds up is fed in time.
-    let period = limit / 3;
+    let period = period(limit);
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut throttle, mut well) = (Throttle::default(), true);
@@ -75,6 +74,11 @@ pub async fn feed_watchdog(relays: impl Fn() -> Arc<Relays>, cancel: Cancellatio
     }
 }
 
+/// A relay may take a third to answer, and is asked each third: what it holds up is fed in time.
+fn period(limit: Duration) -> Duration {
+    (limit / 3).max(SHORTEST)
+}
+
 /// sd_watchdog_enabled(3): the time that may pass between two signs of life, if this process is the one meant.
 fn watchdog_limit(microseconds: Option<String>, pid: Option<String>) -> Option<Duration> {
     if pid.is_some_and(|pid| pid.parse() != Ok(process::id())) {
@@ -101,11 +105,19 @@ fn send(state: &str) {
     }
 }
 
+/// A watchdog that asks for more is not fed in time: the process would be busy with nothing else.
+const SHORTEST: Duration = Duration::from_millis(50);
 const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watchdog_that_asks_too_often_is_not_answered_each_time() {
+        assert_eq!(period(Duration::from_secs(30)), Duration::from_secs(10));
+        assert_eq!(period(Duration::from_micros(1)), SHORTEST);
+    }
 
     #[test]
     fn the_watchdog_is_for_the_process_that_it_names() {

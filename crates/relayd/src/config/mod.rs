@@ -2,6 +2,7 @@
 
 mod describe;
 mod error;
+mod files;
 mod limits;
 mod raw;
 mod resolve;
@@ -9,8 +10,8 @@ mod source;
 mod units;
 
 use std::fmt;
-use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use self::describe::Changes;
 pub use self::error::{ConfigError, Problem};
 pub use self::limits::LimitsConfig;
 pub(crate) use self::resolve::log_filter;
+use self::units::Size;
 use crate::egress::Cidr;
 use crate::ingest::{CertificateError, certified_key};
 pub use crate::secret::{MediaUrl, Secret};
@@ -47,7 +49,7 @@ impl Config {
     /// Reads and checks the file at `path`, and the key, token and CA files that it names (relative to its folder).
     /// `env` looks up environment variables for `"${NAME}"` and `key_env`.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path, env)
     }
 
@@ -58,6 +60,15 @@ impl Config {
         resolve::resolve(raw, path, &places, env).map_err(invalid)
     }
 }
+
+fn read(path: &Path) -> io::Result<String> {
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {}", Size(MAX_CONFIG)));
+    let text = files::read(path, MAX_CONFIG)?.ok_or_else(too_large)?;
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// Bytes: some tens of thousands of relays.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// `[log]`: what is logged to stderr, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use relay::{FailoverPolicy, Flush, LogPolicy, OutputPolicy, RetryPolicy, TimelinePolicy};
 
@@ -9,6 +11,30 @@ use crate::egress::EgressPolicy;
 
 mod describing;
 mod resolving;
+
+/// A pipe without a writer, a device without an end, a file that is none of ours: each is an error, at once.
+#[test]
+fn what_is_no_file_or_too_large_is_refused() {
+    let folder = testkit::TempDir::new();
+    let (pipe, large) = (folder.path().join("pipe"), folder.path().join("large"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    File::create(&large).unwrap().set_len(MAX_CONFIG + 1).unwrap();
+    for (path, told) in [
+        (pipe.as_path(), "it is not a regular file"),
+        (Path::new("/dev/zero"), "it is not a regular file"),
+        (folder.path(), "it is not a regular file"),
+        (&large, "it is larger than 16MiB"),
+    ] {
+        let error = Config::load(path, &|_| None).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be read: {told}", path.display()));
+    }
+    let token = "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"pipe\"\n";
+    let error = Config::parse(token, &folder.path().join("relay.toml"), &|_| None).unwrap_err().to_string();
+    assert!(
+        error.ends_with("relay.toml:3: admin.token_file: the file cannot be read: it is not a regular file"),
+        "{error}"
+    );
+}
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)

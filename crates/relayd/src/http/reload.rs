@@ -24,6 +24,7 @@ pub(super) async fn reload(State(http): State<Http>) -> Response {
             let status = match error {
                 ReloadError::Config(_) | ReloadError::Certificate(_) => StatusCode::UNPROCESSABLE_ENTITY,
                 ReloadError::Listen { .. } => StatusCode::CONFLICT,
+                ReloadError::Thread(_) | ReloadError::Slow => StatusCode::SERVICE_UNAVAILABLE,
                 ReloadError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             };
             Problem::new(status, error.to_string()).into_response()

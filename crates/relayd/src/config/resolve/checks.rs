@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use relay::{Rate, RetryPolicy};
 use toml::Spanned;
 
 use super::Resolver;
+use crate::config::files;
 use crate::config::raw::RawRetry;
 use crate::config::units::{GiveUp, Size, Text};
 
@@ -145,14 +144,9 @@ impl Resolver<'_> {
 
     /// At most `limit` bytes; the file's name is not repeated, as a key may stand there by mistake.
     pub(super) fn read_file(&mut self, file: &Spanned<String>, limit: u64) -> Option<Vec<u8>> {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            File::open(self.folder.join(file.get_ref()))?.take(limit + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) if bytes.len() as u64 <= limit => return Some(bytes),
-            Ok(_) => self.fail(file.span(), format!("the file is too large; allowed: {}", Size(limit))),
+        match files::read(&self.folder.join(file.get_ref()), limit) {
+            Ok(Some(bytes)) => return Some(bytes),
+            Ok(None) => self.fail(file.span(), format!("the file is too large; allowed: {}", Size(limit))),
             Err(error) => self.fail(file.span(), format!("the file cannot be read: {error}")),
         }
         None
