@@ -27,8 +27,9 @@ pub(crate) struct OutputJudge {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    began: Instant,
     /// The connection that publishes; none between sessions.
     session: Option<(usize, Session)>,
     /// When the newest frame came.
@@ -67,7 +68,7 @@ impl OutputJudge {
         is_witness: bool,
         windows: Arc<Windows>,
     ) -> Self {
-        Self { output, relay, sources, clock, is_witness, windows, state: Mutex::default() }
+        Self { output, relay, sources, clock, is_witness, windows, state: Mutex::new(State::new()) }
     }
 
     /// Counts and offences so far.
@@ -80,7 +81,7 @@ impl OutputJudge {
         let (mut state, now) = (self.lock(), Instant::now());
         let Some(newest) = state.newest.filter(|&newest| now - newest > LONGEST_SILENCE) else { return };
         if !self.is_explained(newest, now) {
-            state.offend(format!("silence for {:?}", now - newest));
+            state.offend(&format!("silence for {:?}", now - newest));
             // Told once.
             state.newest = None;
         }
@@ -114,7 +115,7 @@ impl OutputJudge {
             return;
         }
         let Some(missing) = found.missing else {
-            state.offend(format!("{:?} after {:?} although no input was disturbed", found.after, found.before));
+            state.offend(&format!("{:?} after {:?} although no input was disturbed", found.after, found.before));
             return;
         };
         if self.windows.touch(&inputs, from, to) {
@@ -143,7 +144,7 @@ impl Audience for OutputJudge {
         if let Some(newest) = state.newest
             && !self.is_explained(newest, Instant::now())
         {
-            state.offend(format!("a new session {:?} after the last frame", newest.elapsed()));
+            state.offend(&format!("a new session {:?} after the last frame", newest.elapsed()));
         }
     }
 
@@ -157,7 +158,7 @@ impl Audience for OutputJudge {
         state.tally.bytes += message.body.len() as u64;
         let Some(id) = message.id() else {
             if let Err(offence) = judged {
-                state.end_with(offence);
+                state.end_with(&offence);
             }
             return;
         };
@@ -165,7 +166,7 @@ impl Audience for OutputJudge {
         match judged {
             Ok(None) => {}
             Ok(Some(found)) => self.judge_break(&mut state, &found, message),
-            Err(offence) => return state.end_with(offence),
+            Err(offence) => return state.end_with(&offence),
         }
         if let Some(clock) = self.clock.filter(|_| self.is_witness) {
             let late = message.at.saturating_duration_since(clock.at(id.position()));
@@ -182,13 +183,19 @@ impl Audience for OutputJudge {
         let now = Instant::now();
         let explained = self.windows.explain(&[Scope::Output(self.output), Scope::Everything], now, now);
         if matches!(how, Ended::Protocol(_)) || !explained {
-            state.offend(format!("connection {connection} ended: {how:?}"));
+            state.offend(&format!("connection {connection} ended: {how:?}"));
         }
     }
 }
 
 impl State {
-    fn offend(&mut self, offence: String) {
+    fn new() -> Self {
+        Self { began: Instant::now(), session: None, newest: None, tally: Tally::default() }
+    }
+
+    fn offend(&mut self, offence: &str) {
+        let seconds = self.began.elapsed().as_secs();
+        let offence = format!("at {:02}:{:02}: {offence}", seconds / 60, seconds % 60);
         let offences = &mut self.tally.offences;
         if offences.len() < MAX_OFFENCES {
             offences.push(offence);
@@ -196,7 +203,7 @@ impl State {
     }
 
     /// The first offence of a session is told; what follows from it is not.
-    fn end_with(&mut self, offence: String) {
+    fn end_with(&mut self, offence: &str) {
         drop(mem::take(&mut self.session));
         self.offend(offence);
     }

@@ -1,6 +1,6 @@
 //! The run from start to verdict.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use testkit::{Relayd, Signal};
@@ -15,6 +15,7 @@ use super::{
     viewers,
     windows::Scope,
 };
+use crate::steps;
 
 /// Runs it; an error is the verdict that it failed.
 pub(super) async fn soak(daemon: &Path, options: &Options) -> Result<()> {
@@ -45,21 +46,29 @@ pub(super) async fn soak(daemon: &Path, options: &Options) -> Result<()> {
 
     let relayd = Arc::into_inner(relayd).context("nobody else holds the daemon")?;
     let mut skipped = BTreeMap::new();
-    let relayd = kills(&stage, daemon, relayd, start, &mut skipped).await?;
+    let mut log = String::new();
+    let relayd = kills(&stage, daemon, relayd, start, &mut skipped, &mut log).await?;
     let events = listener.await.context("the listener to events")?;
+    log += &relayd.stderr();
     let clean_end = finish(&stage, relayd).await;
 
     let failures = report::print(&stage, &meter, &memory, &played, &events, &skipped, clean_end.err());
-    if failures > 0 { Err(anyhow!("{failures} findings; see above")) } else { Ok(()) }
+    if failures == 0 {
+        return Ok(());
+    }
+    let path = steps::root().join("target/soak.log");
+    fs::write(&path, log).with_context(|| path.display().to_string())?;
+    Err(anyhow!("{failures} findings; see above, and what the daemon logged in {}", path.display()))
 }
 
-/// Kills the daemon outright, again and again, and starts it anew; gives the last one.
+/// Kills the daemon outright, again and again, and starts it anew; gives the last one. `log` takes what the others logged.
 async fn kills(
     stage: &Stage,
     daemon: &Path,
     mut relayd: Relayd,
     start: Instant,
     skipped: &mut BTreeMap<String, u64>,
+    log: &mut String,
 ) -> Result<Relayd> {
     for _ in 0..KILLS {
         count_skipped(&relayd, stage, skipped).await?;
@@ -67,6 +76,7 @@ async fn kills(
         let window = stage.windows.open(Scope::Everything);
         relayd.signal(Signal::KILL);
         relayd.wait_exit(Duration::from_secs(5)).await;
+        *log += &relayd.stderr();
         relayd = stage.start(daemon).await;
         all_live(stage).await?;
         stage.windows.close(window);
