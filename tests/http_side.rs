@@ -73,7 +73,7 @@ async fn the_status_has_the_shape_that_it_promises() {
     let input_keys = "name type url state aligned_with bitrate_bps tags dropped_by_cause bytes gop_ms dts_faults \
                       reconnects last_error";
     assert_keys(input, input_keys);
-    assert_keys(&input["dropped_by_cause"], "empty script sequence_end unstarted passed_over");
+    assert_keys(&input["dropped_by_cause"], "empty script sequence_end unstarted oversized passed_over");
     assert_keys(&input["dts_faults"], "rollback jump repeat wrap skew interleave resync");
     let output = output_of(&status, "1");
     let output_keys = "id name origin url state tags bytes lag_ms skipped_tags reconnects last_error next_retry_ms";

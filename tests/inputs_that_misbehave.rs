@@ -1,8 +1,9 @@
 //! Faults within a stream: what can be kept is kept, what is lost ends at a keyframe, and no output notices a reconnect.
 
+use serde_json::Value;
 use testkit::{Encode, Feed, Ingest, Origin, Record, Relayd, Served, Track, eventually, judge};
 
-use crate::stage::{failover, input_of, output, pull, relay, start};
+use crate::stage::{failover, input_of, output, pull, relay, resident, start};
 
 /// One fault, in a relay of its own.
 struct Case {
@@ -203,6 +204,36 @@ async fn changed_headers_go_out_before_the_frames_they_are_for() {
 }
 
 #[tokio::test]
+async fn headers_without_end_take_no_more_memory_than_is_configured() {
+    let (origin, ingest, encode) = (Origin::start().await, Ingest::start().await, Encode::live("main"));
+    let (large, too_large) = (LOG / 16, LOG / 8 + 1);
+    let large = origin.serve("large", Feed::of(&encode).new_headers_of(large));
+    let too_large = origin.serve("too-large", Feed::of(&encode).new_headers_of(too_large));
+    let log = format!("[relay.log]\nmax_bytes = \"{}KiB\"\n", LOG >> 10);
+    let parts = [pull("primary", large.url(), ""), pull("backup", too_large.url(), ""), log];
+    let config = relay("r", &[&parts[..], &[output("1", &ingest.url("key"), "")]].concat());
+    let relayd = start(&config).await;
+    let before = resident(&relayd).await;
+
+    let bound = 3 * LOG;
+    let enough = |status: &Value| {
+        ["primary", "backup"]
+            .into_iter()
+            .all(|input| input_of(status, input)["bytes"].as_u64() > Some(3 * bound as u64))
+    };
+    let status = relayd.until("r", "headers have come", enough).await;
+    let grown = resident(&relayd).await.saturating_sub(before);
+    assert!(grown < bound, "{grown} bytes more: {status:#}");
+
+    assert_eq!(status["active_input"], "primary", "{status:#}");
+    assert_eq!(input_of(&status, "primary")["dropped_by_cause"]["oversized"], 0, "{status:#}");
+    assert!(input_of(&status, "backup")["dropped_by_cause"]["oversized"].as_u64() > Some(20), "{status:#}");
+    relayd.logs("tags were not relayed input=\"backup\" cause=\"oversized\"").await;
+    judge::starts_with_keyframe_at_zero(&ingest.published(50).await);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+#[tokio::test]
 async fn a_slow_trickle_of_garbage_does_not_end_the_daemon() {
     let (origin, encode, ingest) = (Origin::start().await, Encode::live("main"), Ingest::start().await);
     let feed =
@@ -227,3 +258,6 @@ async fn a_slow_trickle_of_garbage_does_not_end_the_daemon() {
     judge::gaps_end_with_keyframes(&record);
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
+
+/// `log.max_bytes` where memory is measured.
+const LOG: usize = 4 << 20;

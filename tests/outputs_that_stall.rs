@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::{Authority, Encode, Ended, Feed, Ingest, Origin, Record, Relayd, Script, Track, judge};
+use testkit::{Authority, Encode, Ended, Feed, Ingest, Origin, Record, Script, Track, judge};
 
-use crate::stage::{failover, input_of, output, output_of, pull, relay, setup, start};
+use crate::stage::{failover, input_of, output, output_of, pull, relay, resident, setup, start};
 
 /// About 6 Mbit/s, so that buffers of the system fill within a second or two.
 fn heavy(name: &str) -> Encode {
@@ -201,13 +201,6 @@ async fn servers_that_read_nothing_hold_no_more_memory_than_is_configured() {
     assert_eq!((plain.records().len(), secure.records().len()), (DEAF / 2, DEAF / 2), "an output reconnected");
     let outputs = status["outputs"].as_array().unwrap();
     assert!(outputs.iter().all(|output| output["lag_ms"].as_u64() > Some(1000)), "an output is not stuck: {status:#}");
-}
-
-/// What the process holds in memory, in bytes.
-async fn resident(relayd: &Relayd) -> usize {
-    let metrics = relayd.get("/metrics").await.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
-    line.parse().unwrap()
 }
 
 /// Outputs whose servers read nothing.

@@ -72,3 +72,10 @@ fn one_of<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
     let found = list.as_array().and_then(|list| list.iter().find(|one| one[key] == value));
     found.unwrap_or_else(|| panic!("no {value} in {list}"))
 }
+
+/// What the process holds in memory, in bytes.
+pub(crate) async fn resident(relayd: &Relayd) -> usize {
+    let metrics = relayd.get("/metrics").await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes ")).unwrap();
+    line.parse().unwrap()
+}

@@ -306,21 +306,32 @@ fn pair_at(ours: &Lane, theirs: &Lane, offset: i64) -> Option<Pair> {
     })
 }
 
-/// The bodies of the last tags relayed on each track, for the proof by bytes.
-#[derive(Clone, Debug, Default)]
+/// The bodies of the last tags relayed on each track, for the proof by bytes. They outlive the ring that they came from,
+/// so they have a bound of their own.
+#[derive(Clone, Debug)]
 pub(crate) struct LastBodies {
     audio: VecDeque<Bytes>,
     video: VecDeque<Bytes>,
+    /// Bytes of either track.
+    max_bytes: usize,
 }
 
 impl LastBodies {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { audio: VecDeque::new(), video: VecDeque::new(), max_bytes }
+    }
+
+    pub(crate) fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
     pub(crate) fn push(&mut self, track: Track, body: Bytes) {
         let bodies = match track {
             Track::Audio => &mut self.audio,
             Track::Video => &mut self.video,
         };
         bodies.push_back(body);
-        if bodies.len() > PROOF {
+        while bodies.len() > PROOF || bodies.iter().map(Bytes::len).sum::<usize>() > self.max_bytes {
             bodies.pop_front();
         }
     }

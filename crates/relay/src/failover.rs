@@ -8,7 +8,7 @@ mod splicing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::Weak,
     time::{Duration, Instant},
 };
 
@@ -114,8 +114,8 @@ pub struct Failover {
     last_bodies: LastBodies,
     next_search: Instant,
     sent: HeaderSet,
-    /// A set of which everything has been sent.
-    settled: Arc<HeaderSet>,
+    /// A set of which everything has been sent: known again, but not held.
+    settled: Weak<HeaderSet>,
     started: Instant,
     splices: BTreeMap<Reason, u64>,
     reverts: VecDeque<Instant>,
@@ -184,10 +184,10 @@ impl Failover {
             cut: None,
             timeline: Timeline::new(now),
             relayed: Marks::new(ring.reach_ms()),
-            last_bodies: LastBodies::default(),
+            last_bodies: LastBodies::new(ring.max_proof()),
             next_search: now,
             sent: HeaderSet::default(),
-            settled: Arc::default(),
+            settled: Weak::new(),
             started: now,
             splices: BTreeMap::new(),
             reverts: VecDeque::new(),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flv::Class;
 
+use crate::cost;
+
 /// The newest metadata and sequence headers of a stream, as tag bodies. They own their bytes: a slice would keep the
 /// whole read buffer alive for as long as the header is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,17 @@ impl HeaderSet {
             _ => None,
         }
     }
+
+    /// What this set costs beside `other`: a set that was made of another one shares what has not changed.
+    pub(crate) fn cost_beside(&self, other: &Self) -> usize {
+        let pairs = [(&self.metadata, &other.metadata), (&self.video, &other.video), (&self.audio, &other.audio)];
+        let own = pairs.into_iter().filter_map(|(own, others)| {
+            let own = own.as_ref()?;
+            let is_shared = others.as_ref().is_some_and(|others| cost::are_shared(own, others));
+            (!is_shared).then(|| cost::of_bytes(own.len()))
+        });
+        own.sum::<usize>() + size_of::<Self>() + cost::ALLOCATION
+    }
 }
 
 /// Follows one stream's headers. Snapshots are shared, so that every tag can carry the set that was in force with it.
@@ -45,6 +58,14 @@ impl Headers {
         *slot = Some(Bytes::copy_from_slice(body));
         self.current = Arc::new(set);
         true
+    }
+
+    /// No header of this class is in force any more.
+    pub(crate) fn forget(&mut self, class: Class) {
+        let mut set = HeaderSet::clone(&self.current);
+        if set.slot(class).is_some_and(|slot| slot.take().is_some()) {
+            self.current = Arc::new(set);
+        }
     }
 
     /// The set in force.

@@ -11,7 +11,6 @@ use crate::{
     alignment::{Alignment, Mark, Print},
     anchor::Anchor,
     fault::{Fault, FaultCounts, FaultKind, Reason},
-    headers::Headers,
     health::{Health, Tracks, Trouble},
     policy::{FailoverPolicy, LogPolicy, OnFault, TimelinePolicy},
     repair::{Repair, Track},
@@ -71,6 +70,8 @@ pub struct InputCounters {
     pub passed_over_tags: u64,
     /// Script tags dropped: not onMetaData, or not sound AMF0.
     pub dropped_scripts: u64,
+    /// Metadata and sequence headers too large to be taken for such.
+    pub oversized_headers: u64,
     /// Connections after the first.
     pub reconnects: u64,
 }
@@ -99,10 +100,9 @@ pub struct Input {
     epoch: Instant,
     timeline: TimelinePolicy,
     repair: Repair,
-    headers: Headers,
     health: Health,
     ever: Tracks,
-    /// The framing was lost: video waits for a keyframe.
+    /// The framing was lost, or a header was not taken: video waits for a keyframe.
     broken: bool,
     has_connected: bool,
     healthy_since: Option<Instant>,
@@ -141,7 +141,6 @@ impl Input {
             epoch,
             repair: Repair::new(timeline.max_jump),
             timeline,
-            headers: Headers::default(),
             health: Health::new(epoch),
             ever: Tracks::default(),
             broken: false,
@@ -177,7 +176,6 @@ impl Input {
         self.anchor = Anchor::new(self.epoch);
         self.alignment = Alignment::new(self.alignment.marks.reach());
         self.repair = Repair::new(self.timeline.max_jump);
-        self.headers = Headers::default();
         self.health = Health::new(now);
         self.broken = false;
         self.told = None;
@@ -229,7 +227,10 @@ impl Input {
                 self.counters.dropped_scripts += 1;
             }
             Class::Metadata | Class::VideoHeader | Class::AudioHeader => {
-                self.headers.observe(class, &tag.body);
+                if !self.ring.observe_header(class, &tag.body) {
+                    self.counters.oversized_headers += 1;
+                    self.broken |= class == Class::VideoHeader;
+                }
             }
             Class::VideoEnd => self.counters.sequence_ends += 1,
             Class::Key | Class::Inter | Class::Disposable | Class::VideoOther => {
@@ -246,7 +247,7 @@ impl Input {
             Track::Video => self.ever.video = true,
         }
         let placed = self.repair.place(track, tag.timestamp, now);
-        let decodable = class != Class::Key || self.headers.current().video.is_some() || !needs_header(&tag);
+        let decodable = class != Class::Key || self.ring.headers().video.is_some() || !needs_header(&tag);
         let class_seen = if decodable { class } else { Class::Inter };
         self.health.media(track, class_seen, placed.dts, now);
         self.anchor.observe(placed.dts, now);
@@ -262,7 +263,7 @@ impl Input {
         if track == Track::Video && (self.broken || !decodable) {
             self.counters.unstarted_tags += 1;
         } else {
-            let headers = Arc::clone(self.headers.current());
+            let headers = Arc::clone(self.ring.headers());
             let print = Print::of(track, &tag.body);
             let (dts, raw, number) = (placed.dts, tag.timestamp, self.ring.end());
             self.alignment.marks.push(track, Mark { print, dts, raw: Some(raw), number });

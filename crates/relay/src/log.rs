@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flv::Class;
 use rtmp::wire::{Track, WireForm};
 
-use crate::{headers::HeaderSet, policy::LogPolicy};
+use crate::{cost, headers::HeaderSet, policy::LogPolicy};
 
 /// A tag on the programme's timeline, ready for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct Log {
     written: u64,
     last: [Option<i64>; 3],
     headers: Arc<HeaderForms>,
+    /// By track, what the newest header costs whose entry has left: entries that are held still refer to it.
+    left_headers: [usize; 3],
     has_video: bool,
     /// Video frames held.
     videos: usize,
@@ -103,6 +105,7 @@ impl Log {
             written: 0,
             last: [None; 3],
             headers: Arc::default(),
+            left_headers: [0; 3],
             has_video: false,
             videos: 0,
             newest_key: None,
@@ -137,7 +140,7 @@ impl Log {
         let is_entry_point = placed.class == Class::Key || (placed.class == Class::Audio && !self.has_video);
         let headers = is_entry_point.then(|| Arc::clone(&self.headers));
         let offset = self.written;
-        self.written += (wire.bytes_len() + size_of::<Entry>()) as u64;
+        self.written += cost(placed.class, &wire) as u64;
         self.videos += usize::from(is_video(placed.class));
         self.entries.push_back(Entry {
             class: placed.class,
@@ -176,6 +179,9 @@ impl Log {
                 self.gop_does_not_fit = self.videos > 1;
             }
             self.videos -= usize::from(is_video(oldest.class));
+            if is_header(oldest.class) {
+                self.left_headers[index(oldest.wire.track())] = cost(oldest.class, &oldest.wire);
+            }
             self.entries.pop_front();
             self.first += 1;
         }
@@ -269,9 +275,10 @@ impl Log {
         end.saturating_sub(from.offset)
     }
 
-    /// Bytes held.
+    /// Bytes held: entries, and the headers in force whose entries have left.
     pub fn bytes(&self) -> usize {
-        self.entries.front().map_or(0, |oldest| usize::try_from(self.written - oldest.offset).unwrap_or(usize::MAX))
+        let entries = self.entries.front().map_or(0, |oldest| self.written - oldest.offset);
+        usize::try_from(entries).unwrap_or(usize::MAX).saturating_add(self.left_headers.iter().sum())
     }
 
     /// Media time held.
@@ -305,6 +312,16 @@ fn track_of(class: Class) -> Option<Track> {
         Class::Metadata => Some(Track::Data),
         Class::Empty | Class::Script => None,
     }
+}
+
+/// What an entry costs. A flood of tags of two bytes is bookkeeping and nothing else.
+fn cost(class: Class, wire: &WireForm) -> usize {
+    let set = if is_header(class) { size_of::<HeaderForms>() + cost::ALLOCATION } else { 0 };
+    cost::of_bytes(wire.bytes_len()) + cost::of_place::<Entry>() + set
+}
+
+fn is_header(class: Class) -> bool {
+    matches!(class, Class::VideoHeader | Class::AudioHeader | Class::Metadata)
 }
 
 fn is_video(class: Class) -> bool {

@@ -140,6 +140,17 @@ impl LogPolicy {
     pub(crate) fn reach_ms(&self) -> i64 {
         i64::try_from(self.max_time.as_millis()).unwrap_or(i64::MAX / 4)
     }
+
+    /// The largest header that is taken for one, in bytes. Its like is some KB at most. All three together leave most of
+    /// the bytes to media.
+    pub(crate) fn max_header(&self) -> usize {
+        self.max_bytes / 8
+    }
+
+    /// How many bytes of the tags relayed last are kept on each track, to prove by them that another input goes on there.
+    pub(crate) fn max_proof(&self) -> usize {
+        self.max_bytes / 4
+    }
 }
 
 impl Default for LogPolicy {

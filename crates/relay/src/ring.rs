@@ -5,7 +5,13 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use flv::Class;
 
-use crate::{alignment::Print, headers::HeaderSet, policy::LogPolicy, repair::Track};
+use crate::{
+    alignment::Print,
+    cost,
+    headers::{HeaderSet, Headers},
+    policy::LogPolicy,
+    repair::Track,
+};
 
 /// A media tag on its input's repaired line.
 #[derive(Clone, Debug)]
@@ -35,7 +41,10 @@ pub(crate) struct Held {
 pub(crate) struct Ring {
     policy: LogPolicy,
     held: VecDeque<Held>,
+    /// In force for the tags to come.
+    headers: Headers,
     first: u64,
+    /// What the tags cost, and once each what the headers in force cost that they carry, or the next one will.
     bytes: usize,
     newest_key: Option<u64>,
     /// Tags let go of that had not been relayed.
@@ -43,13 +52,45 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// An empty ring. Bounded by bytes (bodies plus their bookkeeping) and by media time.
+    /// An empty ring. Bounded by bytes (bodies and headers plus their bookkeeping) and by media time.
     pub(crate) fn new(policy: LogPolicy) -> Self {
-        Self { policy, held: VecDeque::new(), first: 0, bytes: 0, newest_key: None, passed_over: 0 }
+        let mut ring = Self {
+            policy,
+            held: VecDeque::new(),
+            headers: Headers::default(),
+            first: 0,
+            bytes: 0,
+            newest_key: None,
+            passed_over: 0,
+        };
+        ring.bytes = cost_between(ring.headers.current(), None);
+        ring
     }
 
-    /// Appends a tag and lets go of what exceeds the bounds.
+    /// The headers in force, which the next tag is to carry.
+    pub(crate) fn headers(&self) -> &Arc<HeaderSet> {
+        self.headers.current()
+    }
+
+    /// Takes note of a header tag. False when it is too large to be taken for one; then none of its class is in force,
+    /// since what comes behind it is not for the one before.
+    pub(crate) fn observe_header(&mut self, class: Class, body: &[u8]) -> bool {
+        let newest = self.held.back().map(|newest| &newest.headers);
+        self.bytes -= cost_between(self.headers.current(), newest);
+        let fits = body.len() <= self.policy.max_header();
+        if fits {
+            self.headers.observe(class, body);
+        } else {
+            self.headers.forget(class);
+        }
+        self.bytes += cost_between(self.headers.current(), newest);
+        self.trim();
+        fits
+    }
+
+    /// Appends a tag, which carries the headers in force, and lets go of what exceeds the bounds.
     pub(crate) fn push(&mut self, held: Held) {
+        debug_assert!(Arc::ptr_eq(&held.headers, self.headers.current()), "headers that are not in force");
         self.bytes += cost(&held);
         if held.class == Class::Key {
             self.newest_key = Some(self.end());
@@ -67,24 +108,25 @@ impl Ring {
     fn trim(&mut self) {
         let newest = self.held.back().map_or(0, |newest| newest.dts);
         let max_time = self.policy.reach_ms();
-        while let Some(oldest) = self.held.front() {
-            if self.bytes <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
-                break;
-            }
-            self.bytes -= cost(oldest);
+        let exceeds =
+            |bytes, oldest: &Held| bytes > self.policy.max_bytes || newest.saturating_sub(oldest.dts) > max_time;
+        while let Some(oldest) = self.held.pop_front_if(|oldest| exceeds(self.bytes, oldest)) {
+            // Headers change one after the other: what the next tag does not carry, no later one does.
+            let next = self.held.front().map_or(self.headers.current(), |next| &next.headers);
+            self.bytes -= cost(&oldest) + cost_between(&oldest.headers, Some(next));
             self.passed_over += u64::from(!oldest.relayed);
-            self.held.pop_front();
             self.first += 1;
         }
     }
 
-    /// Forgets everything; numbers go on.
+    /// Forgets everything, headers included; numbers go on.
     pub(crate) fn clear(&mut self) {
         self.first = self.end();
         self.newest_key = None;
         self.passed_over += self.held.iter().filter(|held| !held.relayed).count() as u64;
         self.held = VecDeque::new();
-        self.bytes = 0;
+        self.headers = Headers::default();
+        self.bytes = cost_between(self.headers.current(), None);
     }
 
     /// Goes on counting where another ring ends; what that one holds is passed over.
@@ -132,18 +174,34 @@ impl Ring {
     }
 }
 
+/// What a tag costs without its headers. A flood of tags of two bytes is bookkeeping and nothing else.
 fn cost(held: &Held) -> usize {
-    held.body.len() + size_of::<Held>()
+    cost::of_bytes(held.body.len()) + cost::of_place::<Held>()
+}
+
+/// What a set costs where its neighbour is held as well.
+fn cost_between(set: &Arc<HeaderSet>, neighbour: Option<&Arc<HeaderSet>>) -> usize {
+    match neighbour {
+        Some(neighbour) if Arc::ptr_eq(set, neighbour) => 0,
+        Some(neighbour) => set.cost_beside(neighbour),
+        None => set.cost_beside(&HeaderSet::default()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::HashSet, time::Duration};
+
+    use proptest::prelude::*;
 
     use super::*;
 
-    fn held(dts: i64, len: usize) -> Held {
-        Held {
+    fn ring(max_bytes: usize) -> Ring {
+        Ring::new(LogPolicy { max_time: Duration::from_secs(1), max_bytes })
+    }
+
+    fn push(ring: &mut Ring, dts: i64, len: usize) {
+        ring.push(Held {
             track: Track::Video,
             class: Class::Inter,
             dts,
@@ -152,24 +210,86 @@ mod tests {
             print: Print::of(Track::Video, b""),
             relayed: false,
             body: Bytes::from(vec![0; len]),
-            headers: Arc::default(),
+            headers: Arc::clone(ring.headers()),
+        });
+    }
+
+    /// What `bytes` says, counted from nothing.
+    fn recount(ring: &Ring) -> usize {
+        let (mut sets, mut headers) = (HashSet::new(), HashSet::new());
+        let mut bytes = ring.held.iter().map(cost).sum::<usize>();
+        for set in ring.held.iter().map(|held| &held.headers).chain([ring.headers()]) {
+            if sets.insert(Arc::as_ptr(set)) {
+                bytes += size_of::<HeaderSet>() + cost::ALLOCATION;
+            }
+            for header in [&set.metadata, &set.video, &set.audio].into_iter().flatten() {
+                if headers.insert(header.as_ptr()) {
+                    bytes += cost::of_bytes(header.len());
+                }
+            }
         }
+        bytes
     }
 
     #[test]
     fn bytes_and_time_bound_it_and_numbers_stay() {
-        let mut ring = Ring::new(LogPolicy { max_time: Duration::from_secs(1), max_bytes: 10_000 });
+        let mut ring = ring(20_000);
         for n in 0..100 {
-            ring.push(held(n * 40, 10));
+            push(&mut ring, n * 40, 10);
         }
         assert_eq!((ring.start(), ring.end()), (74, 100));
         assert_eq!(ring.get(99).unwrap().dts, 99 * 40);
         assert!(ring.get(73).is_none());
-        ring.push(held(100 * 40, 9_000));
-        assert!(ring.bytes <= 10_000);
-        ring.push(held(101 * 40, 20_000));
+        push(&mut ring, 100 * 40, 15_000);
+        assert!(ring.bytes <= 20_000);
+        push(&mut ring, 101 * 40, 30_000);
         assert_eq!(ring.start(), ring.end(), "a tag beyond the bound is not held at all");
         ring.clear();
-        assert_eq!(ring.end(), 102);
+        assert_eq!((ring.end(), ring.bytes), (102, recount(&ring)));
+    }
+
+    #[test]
+    fn headers_take_room_from_tags() {
+        let mut ring = ring(100_000);
+        for n in 0..50 {
+            assert!(ring.observe_header(Class::VideoHeader, &[n; 10_000]));
+            push(&mut ring, 0, 10);
+        }
+        assert!(ring.bytes <= 100_000);
+        assert!((8..10).contains(&(ring.end() - ring.start())), "{} tags", ring.end() - ring.start());
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_header_leaves_none_in_force() {
+        let mut ring = ring(80_000);
+        assert!(ring.observe_header(Class::AudioHeader, b"aac"));
+        assert!(ring.observe_header(Class::VideoHeader, &[1; 10_000]));
+        assert!(!ring.observe_header(Class::VideoHeader, &[1; 10_001]));
+        let want = HeaderSet { audio: Some(Bytes::from_static(b"aac")), ..HeaderSet::default() };
+        assert_eq!((&**ring.headers(), ring.bytes), (&want, recount(&ring)));
+    }
+
+    proptest! {
+        /// `(what comes, its size)`.
+        #[test]
+        fn what_it_counts_is_what_it_holds(
+            tags in proptest::collection::vec((0u8..12, 0usize..3_000, 0i64..300), 1..200),
+        ) {
+            let (mut ring, mut dts) = (ring(20_000), 0);
+            for (n, (draw, len, step)) in tags.into_iter().enumerate() {
+                dts += step;
+                let header = vec![n as u8; len];
+                match draw {
+                    0 => { ring.observe_header(Class::Metadata, &header); }
+                    1 | 2 => { ring.observe_header(Class::VideoHeader, &header); }
+                    3 => { ring.observe_header(Class::AudioHeader, &header); }
+                    4 if len < 500 => ring.clear(),
+                    5 => ring.set_policy(LogPolicy { max_bytes: 10_000 + 8 * len, ..ring.policy }),
+                    _ => push(&mut ring, dts, len),
+                }
+                prop_assert_eq!(ring.bytes, recount(&ring));
+                prop_assert!(ring.held.is_empty() || ring.bytes <= ring.policy.max_bytes);
+            }
+        }
     }
 }

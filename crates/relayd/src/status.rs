@@ -81,7 +81,7 @@ pub struct InputStatus {
 }
 
 /// Tags received and not relayed, by cause.
-pub type DroppedByCause = [(&'static str, u64); 5];
+pub type DroppedByCause = [(&'static str, u64); 6];
 
 fn as_object<S: Serializer>(counts: &DroppedByCause, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(counts.iter().copied())

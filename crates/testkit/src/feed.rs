@@ -32,7 +32,7 @@ pub(crate) enum Source {
     Whole(&'static str, Bytes),
 }
 
-/// A fault and its time. Shifts and mutes concern every connection, the others only the first.
+/// A fault and its time. Shifts, mutes and new headers concern every connection, the others only the first.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     Stall { after: u64 },
@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     Mute { at: u64, track: Track },
     Insert { at: u64, bytes: Bytes },
     HeadersEvery { ms: u64 },
+    NewHeaders { bytes: usize },
     Become { at: u64, encode: Box<Encode> },
 }
 
@@ -166,6 +167,12 @@ impl Feed {
     #[must_use]
     pub fn repeat_headers_every(self, ms: u64) -> Self {
         self.with(Fault::HeadersEvery { ms })
+    }
+
+    /// Before each video frame, other metadata and another video sequence header, of this many bytes each.
+    #[must_use]
+    pub fn new_headers_of(self, bytes: usize) -> Self {
+        self.with(Fault::NewHeaders { bytes })
     }
 
     /// From the next keyframe on, another encode with its headers.

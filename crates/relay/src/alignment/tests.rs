@@ -145,7 +145,7 @@ fn prints_tell_tags_apart_by_length_track_and_content() {
 
 #[test]
 fn bodies_prove_it() {
-    let mut last = LastBodies::default();
+    let mut last = LastBodies::new(1 << 20);
     for n in 0..20u8 {
         last.push(Track::Video, Bytes::from(vec![n]));
     }
@@ -153,4 +153,17 @@ fn bodies_prove_it() {
     assert!(last.equal(Track::Video, ring.iter().rev()));
     assert!(!last.equal(Track::Video, ring[..19].iter().rev()));
     assert!(!last.equal(Track::Video, [].iter()), "nothing compared is no proof");
+}
+
+#[test]
+fn the_proof_by_bytes_has_a_bound_in_bytes() {
+    let mut last = LastBodies::new(2_500);
+    let bodies: Vec<_> = (0..4).map(|n| Bytes::from(vec![n; 1_000])).collect();
+    for body in &bodies {
+        last.push(Track::Video, body.clone());
+    }
+    assert!(last.equal(Track::Video, [&bodies[3], &bodies[2], &bodies[0]].into_iter()), "two are kept");
+    assert!(!last.equal(Track::Video, [&bodies[3], &bodies[1]].into_iter()));
+    last.push(Track::Video, Bytes::from(vec![0; 3_000]));
+    assert!(!last.equal(Track::Video, std::iter::once(&bodies[3])), "nothing is proven by what is too large to keep");
 }

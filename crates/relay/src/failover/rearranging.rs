@@ -38,6 +38,7 @@ impl Failover {
             input.set_policies(timeline.clone(), ring);
         }
         self.relayed.set_reach(ring.reach_ms());
+        self.last_bodies.set_max_bytes(ring.max_proof());
         (self.policy, self.timeline_policy, self.ring_policy) = (policy, timeline.clone(), ring);
     }
 

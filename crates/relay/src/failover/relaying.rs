@@ -45,7 +45,7 @@ impl Failover {
     /// Headers go out when their bytes differ from those sent, stamped with the tag they precede: those of a track
     /// before that track's next tag, those of a track that had none at once.
     fn emit_headers(&mut self, held: &Held, dts: i64) {
-        if Arc::ptr_eq(&held.headers, &self.settled) {
+        if std::ptr::eq(Arc::as_ptr(&held.headers), self.settled.as_ptr()) {
             return;
         }
         let new = &held.headers;
@@ -68,7 +68,7 @@ impl Failover {
             }
         }
         if settled {
-            self.settled = Arc::clone(new);
+            self.settled = Arc::downgrade(new);
         }
     }
 }

@@ -1,3 +1,7 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
 use super::*;
 
 fn placed(class: Class, dts: i64, len: usize) -> Placed {
@@ -105,4 +109,49 @@ fn nobody_begins_with_what_an_ended_programme_left_and_readers_may_finish() {
     assert!(log.get(1).is_some());
     log.push(&placed(Class::Key, 40, 10), Instant::now());
     assert_eq!(log.entry_point(), Some(2));
+}
+
+#[test]
+fn headers_count_while_entries_refer_to_them() {
+    let now = Instant::now();
+    let mut log = log(40_000);
+    log.push(&placed(Class::VideoHeader, 0, 10_000), now);
+    for n in 0..100 {
+        log.push(&placed(Class::Key, n, 1_000), now);
+    }
+    assert!(log.get(0).is_none() && log.headers().video.is_some());
+    let entries: usize = log.entries().map(|entry| entry.wire.bytes_len()).sum();
+    assert!(entries > 15_000 && entries + 10_000 < log.bytes(), "{entries} of {}", log.bytes());
+    assert!(log.bytes() <= 40_000);
+}
+
+proptest! {
+    /// `(what comes, its size)`: whatever is held or referred to, its bytes are counted.
+    #[test]
+    fn what_it_counts_is_at_least_what_it_holds(
+        tags in proptest::collection::vec((0u8..8, 0usize..3_000, 0i64..300), 1..200),
+    ) {
+        let (now, mut log, mut dts) = (Instant::now(), log(20_000), 0);
+        for (draw, len, step) in tags {
+            dts += step;
+            let class = match draw {
+                0 => Class::Metadata,
+                1 | 2 => Class::VideoHeader,
+                3 => Class::AudioHeader,
+                4 => Class::Audio,
+                _ => Class::Key,
+            };
+            log.push(&placed(class, dts, len), now);
+            let mut held: HashMap<_, _> = log.entries().map(|entry| of(&entry.wire)).collect();
+            let sets = log.entries().filter_map(|entry| entry.headers.as_ref()).chain([&log.headers]);
+            held.extend(sets.flat_map(|set| set.iter()).map(of));
+            prop_assert!(held.values().sum::<usize>() <= log.bytes());
+            prop_assert!(log.entries.is_empty() || log.bytes() <= 20_000);
+        }
+    }
+}
+
+/// Where a form lies in memory, and its bytes.
+fn of(form: &WireForm) -> (Option<*const u8>, usize) {
+    (form.payload().next().map(|slice| slice.as_ptr()), form.bytes_len())
 }

@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
-use flv::{DemuxLimits, Demuxer, Tag};
+use flv::{DemuxLimits, Demuxer};
 use relay::{Rate, Report};
 
-use super::error::InputError;
+use super::{error::InputError, unpinned};
 use crate::config::LimitsConfig;
 
 /// A demuxer that speaks the relay task's language.
@@ -85,15 +85,3 @@ impl FlvStream {
         if self.recent_resyncs.len() < held { Ok(()) } else { Err(InputError::Resyncs(self.resync_limit)) }
     }
 }
-
-/// A body is a slice of what was read at once and keeps all of that alive: a ring of small tags would hold many times
-/// the bytes it counts.
-fn unpinned(mut tag: Tag) -> Tag {
-    if tag.body.len() < SMALL {
-        tag.body = Bytes::copy_from_slice(&tag.body);
-    }
-    tag
-}
-
-/// Bodies below this many bytes are cheap to copy.
-const SMALL: usize = 4 << 10;

@@ -37,7 +37,9 @@ mod tests {
     use super::*;
 
     fn lost(empty: u64, script: u64) -> DroppedByCause {
-        [("empty", empty), ("script", script), ("sequence_end", 0), ("unstarted", 0), ("passed_over", 0)]
+        let others = ["sequence_end", "unstarted", "oversized", "passed_over"].map(|cause| (cause, 0));
+        let [end, unstarted, oversized, passed_over] = others;
+        [("empty", empty), ("script", script), end, unstarted, oversized, passed_over]
     }
 
     #[test]

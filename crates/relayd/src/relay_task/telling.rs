@@ -195,6 +195,7 @@ fn dropped_by_cause(counters: &InputCounters) -> DroppedByCause {
         ("script", counters.dropped_scripts),
         ("sequence_end", counters.sequence_ends),
         ("unstarted", counters.unstarted_tags),
+        ("oversized", counters.oversized_headers),
         (PASSED_OVER, counters.passed_over_tags),
     ]
 }

@@ -98,6 +98,9 @@ impl<'a> Playback<'a> {
                 _ => None,
             });
         }
+        if placed.tag.kind == Kind::Video {
+            self.put_new_headers(now, &mut out);
+        }
         self.put(&placed.tag, now, &mut out);
         self.emit(due, out.freeze())
     }
@@ -149,6 +152,31 @@ impl<'a> Playback<'a> {
         }
     }
 
+    /// The encode's video header with noise behind it, and metadata with strings in it; both begin with the position.
+    fn put_new_headers(&self, position: u64, out: &mut BytesMut) {
+        for fault in &self.feed.faults {
+            let Fault::NewHeaders { bytes } = *fault else { continue };
+            let mut metadata = BytesMut::from(&b"\x02\0\x0AonMetaData\x08\0\0\0\0"[..]);
+            for at in (0..bytes).step_by(STRING) {
+                let len = STRING.min(bytes - at);
+                metadata.put_slice(b"\0\x08");
+                metadata.put_u64(position << 8 | (at / STRING) as u64);
+                metadata.put_slice(b"\x02");
+                metadata.put_u16(len as u16);
+                metadata.put_bytes(b'm', len);
+            }
+            metadata.put_slice(b"\0\0\x09");
+            let headers = self.encode.headers();
+            let header = headers.iter().find(|header| header.kind == Kind::Video);
+            let mut video = header.map(|header| BytesMut::from(&header.body[..])).unwrap_or_default();
+            video.put_u64(position);
+            video.put_bytes(b'v', bytes);
+            for (kind, body) in [(Kind::Script, metadata), (Kind::Video, video)] {
+                self.put(&Tag { kind, timestamp: position as u32, body: body.freeze() }, position, out);
+            }
+        }
+    }
+
     fn put(&self, tag: &Tag, position: u64, out: &mut BytesMut) {
         let elapsed = position.saturating_sub(self.origin);
         let on = |track| tag.kind == if track == Track::Video { Kind::Video } else { Kind::Audio };
@@ -185,6 +213,9 @@ impl<'a> Playback<'a> {
         Piece::Bytes(due, bytes)
     }
 }
+
+/// Bytes of a string in metadata that is made up.
+const STRING: usize = 60_000;
 
 fn tags_from(encode: &Encode, position: u64) -> Tags {
     let encode = encode.clone();
