@@ -13,8 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use flv::Tag;
 use relay::{Reason, Report};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -124,14 +122,6 @@ impl Link {
     }
 }
 
-/// A body may be a slice of all that was read at once, or of an aggregate message, and keeps that alive whole: a peer that
-/// sends nothing but dropped tags around it would have a ring hold hundreds of times the bytes it counts. Nor does a copy
-/// have the spare room of a buffer that has grown.
-fn unpinned(mut tag: Tag) -> Tag {
-    tag.body = Bytes::copy_from_slice(&tag.body);
-    tag
-}
-
 /// Reports that are handed over at once.
 const BATCH: usize = 1_024;
 
@@ -185,19 +175,4 @@ pub struct Shared {
     pub egress: Egress,
     /// What sources may take.
     pub limits: Arc<LimitsConfig>,
-}
-
-#[cfg(test)]
-mod tests {
-    use flv::Kind;
-
-    use super::*;
-
-    #[test]
-    fn a_body_lets_go_of_what_it_was_cut_out_of() {
-        let piece = Bytes::from(vec![7; 100_000]);
-        let tag = unpinned(Tag { kind: Kind::Video, timestamp: 0, body: piece.slice(100..50_000) });
-        assert_eq!(tag.body, piece.slice(100..50_000));
-        assert!(piece.is_unique(), "the piece is still held");
-    }
 }

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Command, Gone, Link, error::InputError, unpinned};
+use super::{Command, Gone, Link, error::InputError};
 use crate::{
     ingest::{Publisher, Registration},
     stream::Stream,
@@ -113,7 +113,7 @@ async fn read(
         let handled = session.handle_input(&buffer);
         while let Some(event) = session.next_event() {
             if let IngestEvent::Tag(tag) = event {
-                reports.push(Report::Tag(unpinned(tag)));
+                reports.push(Report::Tag(tag));
             }
         }
         link.report(reports).await?;

@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
-use flv::{DemuxLimits, Demuxer};
+use flv::{DemuxLimits, Demuxer, Tag};
 use relay::{Rate, Report};
 
-use super::{error::InputError, unpinned};
+use super::error::InputError;
 use crate::config::LimitsConfig;
 
 /// A demuxer that speaks the relay task's language.
@@ -83,5 +83,28 @@ impl FlvStream {
             self.recent_resyncs.pop_front();
         }
         if self.recent_resyncs.len() < held { Ok(()) } else { Err(InputError::Resyncs(self.resync_limit)) }
+    }
+}
+
+/// A body may be a slice of all that was read at once and keeps that alive whole: a source that sends nothing but dropped
+/// tags around it would have a ring hold hundreds of times the bytes it counts. Nor does a copy have the spare room of a
+/// buffer that has grown.
+fn unpinned(mut tag: Tag) -> Tag {
+    tag.body = Bytes::copy_from_slice(&tag.body);
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use flv::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_body_lets_go_of_what_it_was_cut_out_of() {
+        let piece = Bytes::from(vec![7; 100_000]);
+        let tag = unpinned(Tag { kind: Kind::Video, timestamp: 0, body: piece.slice(100..50_000) });
+        assert_eq!(tag.body, piece.slice(100..50_000));
+        assert!(piece.is_unique(), "the piece is still held");
     }
 }

@@ -5,8 +5,9 @@ use flv::{Kind, Tag};
 
 use super::IngestError;
 
-/// The tags of an aggregate message stamped with `timestamp`, their bodies slices of it. Their own timestamps count
-/// from the first one's.
+/// The tags of an aggregate message stamped with `timestamp`. Their own timestamps count from the first one's.
+///
+/// Their bodies are copies: a slice that is kept would keep all of the message, of which it may be the smallest part.
 pub(super) fn split(mut payload: Bytes, timestamp: u32) -> Result<Vec<Tag>, IngestError> {
     let len = payload.len();
     let (mut tags, mut first, mut seen) = (Vec::new(), None, 0);
@@ -32,6 +33,7 @@ pub(super) fn split(mut payload: Bytes, timestamp: u32) -> Result<Vec<Tag>, Inge
         let own = u32::from_be_bytes([t3, t0, t1, t2]);
         let since_first = own.wrapping_sub(*first.get_or_insert(own));
         if let Some(kind) = Kind::from_type_id(type_id) {
+            let body = Bytes::copy_from_slice(&body);
             tags.push(Tag { kind, timestamp: timestamp.wrapping_add(since_first), body });
         }
     }
