@@ -1,9 +1,16 @@
 //! Files as inputs.
 
-use serde_json::Value;
-use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, judge};
+use std::time::Duration;
 
-use crate::stage::{failover, output, output_of, pull, relay, setup, start, vod};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, eventually, judge};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
 
 const CLIP_MS: u64 = 1920;
 
@@ -95,4 +102,88 @@ async fn a_standby_file_starts_at_its_beginning_when_it_is_needed() {
     judge::gaps_end_with_keyframes(&record);
     let filler: Vec<_> = record.ids(Track::Video).into_iter().filter(|id| id.encode == "clip").collect();
     assert_eq!(filler[0].index, 0, "the filler starts at {:?}", filler[0]);
+}
+
+/// Nobody writes to the pipe: opening it as a file is opened would never end.
+#[tokio::test]
+async fn a_pipe_in_the_list_is_left_out_and_told() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
+    let feed = origin.serve("spare", Feed::of(&spare));
+    let parts = [
+        vod("clips", &["file:clip.flv", "file:pipe"], 0),
+        pull("backup", feed.url(), ""),
+        output("1", &ingest.url("key"), ""),
+    ];
+    let setup = setup(&relay("r", &parts)).file("clip.flv", clip.file(CLIP_MS));
+    mknodat(CWD, setup.folder().join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let relayd = setup.start().await;
+
+    let status = relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
+    let clips = input_of(&status, "clips");
+    assert_eq!((&clips["state"], &clips["last_error"]["kind"]), (&"ended".into(), &"connect".into()), "{clips}");
+    assert!(clips["last_error"]["message"].as_str().unwrap().contains("no regular file"), "{clips}");
+    relayd.logs("the item is left out").await;
+    assert_eq!(relayd.metric("relayd_input_lost_total{input=\"clips\",reason=\"connect\",relay=\"r\"}").await, 1.0);
+    assert_eq!(relayd.series("relayd_splices_total{reason=\"eof\",relay=\"r\"}").await, Some(1.0));
+    let record = flows_on(&ingest).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip, &spare]);
+    assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+/// Serves a file, and behind it a tag that comes a byte at a time.
+async fn drip(content: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/drip.flv", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let content = content.clone();
+            tokio::spawn(async move {
+                stream.read(&mut [0; 4_096]).await?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
+                stream.write_all(&content).await?;
+                stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
+                loop {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    stream.write_all(b"\0").await?;
+                }
+                #[expect(unreachable_code, reason = "it names the error")]
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_item_that_drips_is_left_for_the_backup() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
+    let feed = origin.serve("spare", Feed::of(&spare));
+    let url = drip(clip.file(CLIP_MS).to_vec()).await;
+    let parts = [
+        vod("drip", &[&url], -1),
+        pull("backup", feed.url(), ""),
+        failover("stall_timeout = \"1s\""),
+        output("1", &ingest.url("key"), ""),
+    ];
+    let relayd = start(&relay("r", &parts)).await;
+
+    let status = relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
+    assert_eq!(input_of(&status, "drip")["bitrate_bps"], 0, "{status}");
+    relayd.logs("the input was lost reason=\"no_bytes\"").await;
+    let lost = "relayd_input_lost_total{input=\"drip\",reason=\"no_bytes\",relay=\"r\"}";
+    eventually("it is counted", testkit::DEADLINE, async || {
+        let seen = relayd.series(lost).await;
+        if seen == Some(1.0) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert_eq!(relayd.series("relayd_splices_total{reason=\"no_bytes\",relay=\"r\"}").await, Some(1.0));
+    let record = flows_on(&ingest).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip, &spare]);
+    assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }

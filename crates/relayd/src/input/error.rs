@@ -23,8 +23,8 @@ pub(super) enum InputError {
     /// No response in time.
     #[error("no response within {}", humantime::format_duration(*.0))]
     NoResponse(Duration),
-    /// The body stands still.
-    #[error("no byte for {}", humantime::format_duration(*.0))]
+    /// A vod item gives nothing to play.
+    #[error("no tag for {}", humantime::format_duration(*.0))]
     Silent(Duration),
     /// A list that would be over as soon as it has begun, again and again.
     #[error("the list holds no media with a duration")]

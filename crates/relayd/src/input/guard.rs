@@ -1,6 +1,6 @@
 //! The egress policy at every name, address, redirect and file of an input.
 
-use std::{error::Error, io, path::Path, sync::Arc};
+use std::{error::Error, io, path::Path};
 
 use reqwest::{
     Url,
@@ -11,7 +11,7 @@ use tokio::{fs::File, net::lookup_host, task::spawn_blocking};
 use url::Host;
 
 use super::error::InputError;
-use crate::egress::{Egress, EgressError};
+use crate::egress::{Egress, EgressError, OpenError};
 
 /// Judges the addresses that a name resolves to, right before one of them is connected to.
 pub(super) struct Resolver(pub(super) Egress);
@@ -44,15 +44,15 @@ pub(super) fn check(egress: &Egress, url: &str) -> Result<(), EgressError> {
 
 /// The file at this path, opened.
 pub(super) async fn open(egress: &Egress, path: &Path) -> Result<File, InputError> {
-    let (policy, path) = match egress {
-        Egress::Trusted => {
-            let opened = File::open(path).await;
-            return opened.map_err(|error| InputError::File { path: path.display().to_string(), error });
-        }
-        Egress::Limited(policy) => (Arc::clone(policy), path.to_owned()),
-    };
-    let opened = spawn_blocking(move || policy.open(&path)).await;
-    opened.unwrap_or(Err(EgressError::File(io::ErrorKind::Interrupted))).map(File::from_std).map_err(InputError::Egress)
+    let (egress, path) = (egress.clone(), path.to_owned());
+    let opened = spawn_blocking(move || {
+        egress.open(&path).map_err(|error| match error {
+            OpenError::Refused(error) => InputError::Egress(error),
+            OpenError::Unreadable(error) => InputError::File { path: path.display().to_string(), error },
+        })
+    });
+    let opened = opened.await.unwrap_or(Err(InputError::Egress(EgressError::File(io::ErrorKind::Interrupted))))?;
+    Ok(File::from_std(opened))
 }
 
 /// What the policy has refused, if that is why a request failed.
