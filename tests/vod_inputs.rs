@@ -13,6 +13,8 @@ use tokio::{
 use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
 
 const CLIP_MS: u64 = 1920;
+/// A few frames.
+const SHORT_MS: u64 = 120;
 
 #[tokio::test]
 async fn a_file_is_played_once_in_real_time_and_ends_the_relay() {
@@ -185,5 +187,28 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     judge::monotonic(&record);
     judge::genuine(&record, &[&clip, &spare]);
     assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+#[tokio::test]
+async fn a_list_that_is_over_at_once_is_asked_for_once_a_second() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let clip = Encode::live("clip");
+    let served = origin.serve("clip", Feed::file(clip.file(SHORT_MS)));
+    let parts = [vod("clip", &[served.url()], -1), output("1", &ingest.url("key"), "")];
+    let relayd = start(&relay("r", &parts)).await;
+
+    // The first is the validation's.
+    served.requested(6).await;
+    let asked: Vec<_> = served.requests()[1..].iter().map(|request| request.at).collect();
+    let (span, rounds) = (*asked.last().unwrap() - asked[0], asked.len() as u32 - 1);
+    assert!(span >= Duration::from_millis(900) * rounds, "{rounds} rounds in {span:?}");
+    let lines = relayd.stderr().lines().filter(|line| line.contains("plays")).count();
+    assert!(lines <= asked.len(), "{}", relayd.stderr());
+    let record = ingest.newest("a third round", |record| record.ids(Track::Video).len() >= 9).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip]);
+    let keys: Vec<_> = record.frames().filter(|m| m.kind == flv::Kind::Video).map(|m| m.timestamp).collect();
+    assert!(keys.last() > Some(&1_500), "the line stands behind the clock: {keys:?}");
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }

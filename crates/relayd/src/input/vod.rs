@@ -104,16 +104,21 @@ impl<'a> Player<'a> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
-            let began = self.end;
+            let (began, media_began) = (Instant::now(), self.end);
             let mut failure: Option<InputError> = None;
             let mut played = 0;
             for item in &self.config.items {
-                info!(%item, round, "plays");
+                if let Some(suppressed) = link.throttle.admit(("plays", ""), std::time::Instant::now()) {
+                    info!(%item, round, suppressed, "plays");
+                }
                 match self.play_item(item, shared, link).await? {
                     Item::Played => played += 1,
                     Item::Restarted(reason) => return Ok(Ended::Restarted(reason)),
                     Item::Failed(error) => {
-                        warn!(%item, %error, "the item is left out");
+                        let kind = ("left out", error.reason().name());
+                        if let Some(suppressed) = link.throttle.admit(kind, std::time::Instant::now()) {
+                            warn!(%item, %error, suppressed, "the item is left out");
+                        }
                         link.meter.failed(error.to_last_error());
                         if let Some(before) = failure.replace(error) {
                             link.meter.lost(before.reason());
@@ -126,7 +131,7 @@ impl<'a> Player<'a> {
                 Some(error) => link.meter.lost(error.reason()),
                 None => {}
             }
-            if self.end == began {
+            if self.end == media_began {
                 // Nothing would hold back the rounds to come.
                 return Ok(Ended::Failed(InputError::NoDuration));
             }
@@ -137,7 +142,20 @@ impl<'a> Player<'a> {
             {
                 return Ok(Ended::Played);
             }
+            if self.end - media_began < SHORTEST_ROUND.as_millis() as u64
+                && let Err(reason) = self.rest(began + SHORTEST_ROUND, link).await?
+            {
+                return Ok(Ended::Restarted(reason));
+            }
         }
+    }
+
+    /// Waits until the next round may begin; the reason when the turn is over. The line goes on with the clock meanwhile.
+    async fn rest(&mut self, until: Instant, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
+        let told = wait_for(until, link).await?;
+        let passed = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.end = self.end.max(u64::try_from(passed.as_millis()).unwrap_or(self.end));
+        Ok(told)
     }
 
     async fn play_item(&mut self, item: &VodItem, shared: &Shared, link: &mut Link) -> Result<Item, Gone> {
@@ -187,7 +205,10 @@ impl<'a> Player<'a> {
                 None => {}
                 Some(InputError::Eof(_)) if tags > 0 => return Ok(Item::Played),
                 Some(error) if tags > 0 => {
-                    warn!(%item, %error, "the item ends early");
+                    let kind = ("ends early", error.reason().name());
+                    if let Some(suppressed) = link.throttle.admit(kind, std::time::Instant::now()) {
+                        warn!(%item, %error, suppressed, "the item ends early");
+                    }
                     link.meter.failed(error.to_last_error());
                     link.meter.lost(error.reason());
                     return Ok(Item::Played);
@@ -248,5 +269,7 @@ async fn first_tag(item: &VodItem, config: &VodConfig, shared: &Shared) -> Resul
 
 /// How long an item may give no tag, its opening included. The time for which a tag waits for its moment does not count.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Rounds begin this far apart: a list that is over sooner would only be opened, and asked for, without end.
+const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 /// A tag that waits longer for its moment is announced.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
