@@ -1,13 +1,13 @@
 //! Files as inputs.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, eventually, judge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
@@ -135,25 +135,25 @@ async fn a_pipe_in_the_list_is_left_out_and_told() {
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
+async fn drip_into(mut stream: TcpStream, content: Vec<u8>) -> io::Result<()> {
+    let _request = stream.read(&mut [0; 4_096]).await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(&content).await?;
+    // A frame of 100 KB at 1.92 s.
+    stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"\0").await?;
+    }
+}
+
 /// Serves a file, and behind it a tag that comes a byte at a time.
 async fn drip(content: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/drip.flv", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let content = content.clone();
-            tokio::spawn(async move {
-                stream.read(&mut [0; 4_096]).await?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
-                stream.write_all(&content).await?;
-                stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
-                loop {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    stream.write_all(b"\0").await?;
-                }
-                #[expect(unreachable_code, reason = "it names the error")]
-                std::io::Result::Ok(())
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(drip_into(stream, content.clone()));
         }
     });
     url

@@ -9,21 +9,22 @@ use relay::{Backoff, Reason, Report};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use self::{item::Body, item_clock::ItemClock};
-use super::{Command, Gone, Link, Shared, error::InputError, stream::FlvStream};
+use self::{item::Items, item_clock::ItemClock};
+use super::{Command, Files, Gone, Link, Shared, error::InputError};
 use crate::config::{Loops, VodConfig, VodItem};
 
 /// Validates the list, waits for its turn, plays it, and begins anew when it is told to.
-pub(super) async fn run(config: VodConfig, shared: &Shared, mut link: Link) -> Result<(), Gone> {
+pub(super) async fn run(config: VodConfig, shared: &Shared, files: &Files, mut link: Link) -> Result<(), Gone> {
     let mut backoff = Backoff::new(config.retry);
+    let items = Items { config: &config, shared, files };
     loop {
         link.report(vec![Report::Connecting]).await?;
-        let Ok(validated) = unless_told(&mut link, validate(&config, shared)).await? else { continue };
+        let Ok(validated) = unless_told(&mut link, validate(items)).await? else { continue };
         let ended = match validated {
             Ok(()) => {
                 link.report(vec![Report::Ready]).await?;
                 wait_for_turn(&mut link).await?;
-                Player::new(&config).play(shared, &mut link, &mut backoff).await?
+                Player::new(items).play(&mut link, &mut backoff).await?
             }
             Err(error) => Ended::Failed(error),
         };
@@ -36,7 +37,7 @@ pub(super) async fn run(config: VodConfig, shared: &Shared, mut link: Link) -> R
             }
             Ended::Restarted(Reason::Manual | Reason::Revert) => {}
             Ended::Restarted(reason) => {
-                give_up(&config, &mut link, &mut backoff, &InputError::Restarted(reason)).await?
+                give_up(&config, &mut link, &mut backoff, &InputError::Restarted(reason)).await?;
             }
             Ended::Failed(error) => give_up(&config, &mut link, &mut backoff, &error).await?,
         }
@@ -87,7 +88,7 @@ enum Ended {
 
 /// The list's own clock: items follow one another without a seam.
 struct Player<'a> {
-    config: &'a VodConfig,
+    items: Items<'a>,
     start: Option<Instant>,
     /// Media time since the start at which the present item begins, in ms.
     base: u64,
@@ -96,22 +97,22 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn new(config: &'a VodConfig) -> Self {
-        Self { config, start: None, base: 0, end: 0 }
+    fn new(items: Items<'a>) -> Self {
+        Self { items, start: None, base: 0, end: 0 }
     }
 
-    async fn play(mut self, shared: &Shared, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
+    async fn play(mut self, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
             let (began, media_began) = (Instant::now(), self.end);
             let mut failure: Option<InputError> = None;
             let mut played = 0;
-            for item in &self.config.items {
+            for item in &self.items.config.items {
                 if let Some(suppressed) = link.throttle.admit(("plays", ""), std::time::Instant::now()) {
                     info!(%item, round, suppressed, "plays");
                 }
-                match self.play_item(item, shared, link).await? {
+                match self.play_item(item, link).await? {
                     Item::Played => played += 1,
                     Item::Restarted(reason) => return Ok(Ended::Restarted(reason)),
                     Item::Failed(error) => {
@@ -137,7 +138,7 @@ impl<'a> Player<'a> {
             }
             backoff.succeeded(std::time::Instant::now());
             round += 1;
-            if let Loops::Times(more) = self.config.loops
+            if let Loops::Times(more) = self.items.config.loops
                 && round > more
             {
                 return Ok(Ended::Played);
@@ -158,14 +159,14 @@ impl<'a> Player<'a> {
         Ok(told)
     }
 
-    async fn play_item(&mut self, item: &VodItem, shared: &Shared, link: &mut Link) -> Result<Item, Gone> {
+    async fn play_item(&mut self, item: &VodItem, link: &mut Link) -> Result<Item, Gone> {
         let mut deadline = Instant::now() + SILENCE;
-        let mut body = match unless_told(link, Body::open(item, self.config, shared, deadline)).await? {
+        let mut body = match unless_told(link, self.items.open(item, deadline)).await? {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => return Ok(Item::Failed(error)),
             Err(reason) => return Ok(Item::Restarted(reason)),
         };
-        let mut flv = FlvStream::new(self.config.max_tag_size, &shared.limits);
+        let mut flv = self.items.demuxer();
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
@@ -240,10 +241,10 @@ enum Item {
 }
 
 /// Opens the first item that can be opened and sees whether it is FLV.
-async fn validate(config: &VodConfig, shared: &Shared) -> Result<(), InputError> {
+async fn validate(items: Items<'_>) -> Result<(), InputError> {
     let mut failure = None;
-    for item in &config.items {
-        match first_tag(item, config, shared).await {
+    for item in &items.config.items {
+        match first_tag(item, items).await {
             Ok(()) => return Ok(()),
             Err(error) => failure = Some(error),
         }
@@ -251,10 +252,10 @@ async fn validate(config: &VodConfig, shared: &Shared) -> Result<(), InputError>
     Err(failure.unwrap_or(InputError::Eof(0)))
 }
 
-async fn first_tag(item: &VodItem, config: &VodConfig, shared: &Shared) -> Result<(), InputError> {
+async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
     let deadline = Instant::now() + SILENCE;
-    let mut body = Body::open(item, config, shared, deadline).await?;
-    let mut flv = FlvStream::new(config.max_tag_size, &shared.limits);
+    let mut body = items.open(item, deadline).await?;
+    let mut flv = items.demuxer();
     let mut reports = Vec::new();
     loop {
         match body.next(deadline).await {
