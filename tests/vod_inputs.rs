@@ -8,6 +8,7 @@ use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, eventually, judge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 
 use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
@@ -135,28 +136,32 @@ async fn a_pipe_in_the_list_is_left_out_and_told() {
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
-async fn drip_into(mut stream: TcpStream, content: Vec<u8>) -> io::Result<()> {
-    let _request = stream.read(&mut [0; 4_096]).await?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
-    stream.write_all(&content).await?;
-    // A frame of 100 KB at 1.92 s.
-    stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
-    loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        stream.write_all(b"\0").await?;
-    }
-}
-
-/// Serves a file, and behind it a tag that comes a byte at a time.
-async fn drip(content: Vec<u8>) -> String {
+/// Serves a file after a pause, and behind it, if it `drips`, a tag that comes a byte at a time.
+async fn serve(content: Vec<u8>, pause: Duration, drips: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/drip.flv", listener.local_addr().unwrap());
+    let url = format!("http://{}/a.flv", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(drip_into(stream, content.clone()));
+            tokio::spawn(answer(stream, content.clone(), pause, drips));
         }
     });
     url
+}
+
+async fn answer(mut stream: TcpStream, content: Vec<u8>, pause: Duration, drips: bool) -> io::Result<()> {
+    let _request = stream.read(&mut [0; 4_096]).await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
+    sleep(pause).await;
+    stream.write_all(&content).await?;
+    if !drips {
+        return stream.shutdown().await;
+    }
+    // A frame of 100 KB at 1.92 s.
+    stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
+    loop {
+        sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"\0").await?;
+    }
 }
 
 #[tokio::test]
@@ -164,7 +169,7 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     let (origin, ingest) = (Origin::start().await, Ingest::start().await);
     let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
     let feed = origin.serve("spare", Feed::of(&spare));
-    let url = drip(clip.file(CLIP_MS).to_vec()).await;
+    let url = serve(clip.file(CLIP_MS).to_vec(), Duration::ZERO, true).await;
     let parts = [
         vod("drip", &[&url], -1),
         pull("backup", feed.url(), ""),
@@ -188,6 +193,23 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     judge::genuine(&record, &[&clip, &spare]);
     assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+#[tokio::test]
+async fn an_item_that_comes_late_is_played_in_real_time_all_the_same() {
+    let ingest = Ingest::start().await;
+    let (first, late) = (Encode::live("first"), Encode::live("late").header_variant(1));
+    let url = serve(late.file(CLIP_MS).to_vec(), Duration::from_millis(2_500), false).await;
+    let parts = [vod("clips", &["file:first.flv", &url], 0), output("1", &ingest.url("key"), "")];
+    let _relayd = setup(&relay("r", &parts)).file("first.flv", first.file(CLIP_MS)).start().await;
+
+    let record = ingest.ended(0).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&first, &late]);
+    assert_eq!(record.ids(Track::Video).len(), 2 * 48);
+    let late: Vec<_> = record.frames().filter(|m| m.kind == flv::Kind::Video).skip(48).collect();
+    let took = (late[47].at - late[0].at).as_millis();
+    assert!((1200..4000).contains(&took), "{CLIP_MS} ms of media took {took} ms");
 }
 
 #[tokio::test]

@@ -221,8 +221,13 @@ impl<'a> Player<'a> {
 
     /// Waits until media time `at` is due; the reason when the turn is over.
     async fn wait_until(&mut self, at: u64, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
-        let start = *self.start.get_or_insert_with(Instant::now);
-        wait_for(start + Duration::from_millis(at), link).await
+        let (now, at) = (Instant::now(), Duration::from_millis(at));
+        let start = self.start.get_or_insert(now);
+        // What has been held up for long is played in real time all the same, not all at once.
+        if now > *start + at + HELD_UP {
+            *start = now - at;
+        }
+        wait_for(*start + at, link).await
     }
 }
 
@@ -272,5 +277,7 @@ async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
 const SILENCE: Duration = Duration::from_secs(10);
 /// Rounds begin this far apart: a list that is over sooner would only be opened, and asked for, without end.
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
+/// What comes later than this is not caught up with: the list goes on behind the gap.
+const HELD_UP: Duration = Duration::from_secs(1);
 /// A tag that waits longer for its moment is announced.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
