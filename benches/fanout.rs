@@ -19,6 +19,7 @@ use relayd::{
     fanout::Fanout,
     lanes::{Lanes, Seat},
     output::{Flushers, Output, OutputMeter, OutputState, PublishPoints},
+    resolver::Resolver,
     test_hooks::Hook,
     tls::TlsConfigs,
 };
@@ -163,6 +164,7 @@ impl Loopback {
             .map(|_| Arc::new(OutputMeter::new(String::new(), ledger.clone(), OutputState::Idle)))
             .collect();
         let lanes = Lanes::start().expect("threads");
+        let resolver = Resolver::system();
         let (seat, flushers) = (lanes.for_relay(), Flushers::default());
         for (id, meter) in meters.iter().enumerate() {
             let task = Output {
@@ -174,6 +176,7 @@ impl Loopback {
                 meter: Arc::clone(meter),
                 tls: Arc::clone(&tls),
                 egress: Egress::Trusted,
+                resolver: resolver.clone(),
                 hook: Hook::default(),
                 points: PublishPoints::default(),
                 cancel: cancel.clone(),

@@ -13,6 +13,7 @@ use relayd::input;
 use relayd::lanes::Lanes;
 use relayd::output::PublishPoints;
 use relayd::relay_task::{RelayHandle, RelayTask, Shared};
+use relayd::resolver::Resolver;
 use relayd::tls::TlsConfigs;
 use serde_json::Value;
 use testkit::{DEADLINE, Encode, Feed, Ingest, Origin, TempDir, eventually};
@@ -49,6 +50,7 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
         inputs: input::Shared {
             tls: tls.native(),
             push_keys: PushKeys::default(),
+            resolver: Resolver::system(),
             limits: Arc::clone(&limits),
             egress: Egress::Limited(Arc::clone(&egress)),
         },

@@ -1,11 +1,21 @@
 //! Files as inputs.
 
-use serde_json::Value;
-use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, judge};
+use std::{io, time::Duration};
 
-use crate::stage::{failover, output, output_of, pull, relay, setup, start, vod};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, eventually, judge};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
 
 const CLIP_MS: u64 = 1920;
+/// A few frames.
+const SHORT_MS: u64 = 120;
 
 #[tokio::test]
 async fn a_file_is_played_once_in_real_time_and_ends_the_relay() {
@@ -95,4 +105,132 @@ async fn a_standby_file_starts_at_its_beginning_when_it_is_needed() {
     judge::gaps_end_with_keyframes(&record);
     let filler: Vec<_> = record.ids(Track::Video).into_iter().filter(|id| id.encode == "clip").collect();
     assert_eq!(filler[0].index, 0, "the filler starts at {:?}", filler[0]);
+}
+
+/// Nobody writes to the pipe: opening it as a file is opened would never end.
+#[tokio::test]
+async fn a_pipe_in_the_list_is_left_out_and_told() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
+    let feed = origin.serve("spare", Feed::of(&spare));
+    let parts = [
+        vod("clips", &["file:clip.flv", "file:pipe"], 0),
+        pull("backup", feed.url(), ""),
+        output("1", &ingest.url("key"), ""),
+    ];
+    let setup = setup(&relay("r", &parts)).file("clip.flv", clip.file(CLIP_MS));
+    mknodat(CWD, setup.folder().join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let relayd = setup.start().await;
+
+    let status = relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
+    let clips = input_of(&status, "clips");
+    assert_eq!((&clips["state"], &clips["last_error"]["kind"]), (&"ended".into(), &"connect".into()), "{clips}");
+    assert!(clips["last_error"]["message"].as_str().unwrap().contains("no regular file"), "{clips}");
+    relayd.logs("the item is left out").await;
+    assert_eq!(relayd.metric("relayd_input_lost_total{input=\"clips\",reason=\"connect\",relay=\"r\"}").await, 1.0);
+    assert_eq!(relayd.series("relayd_splices_total{reason=\"eof\",relay=\"r\"}").await, Some(1.0));
+    let record = flows_on(&ingest).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip, &spare]);
+    assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+/// Serves a file after a pause, and behind it, if it `drips`, a tag that comes a byte at a time.
+async fn serve(content: Vec<u8>, pause: Duration, drips: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a.flv", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, content.clone(), pause, drips));
+        }
+    });
+    url
+}
+
+async fn answer(mut stream: TcpStream, content: Vec<u8>, pause: Duration, drips: bool) -> io::Result<()> {
+    let _request = stream.read(&mut [0; 4_096]).await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
+    sleep(pause).await;
+    stream.write_all(&content).await?;
+    if !drips {
+        return stream.shutdown().await;
+    }
+    // A frame of 100 KB at 1.92 s.
+    stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
+    loop {
+        sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"\0").await?;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_drips_is_left_for_the_backup() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
+    let feed = origin.serve("spare", Feed::of(&spare));
+    let url = serve(clip.file(CLIP_MS).to_vec(), Duration::ZERO, true).await;
+    let parts = [
+        vod("drip", &[&url], -1),
+        pull("backup", feed.url(), ""),
+        failover("stall_timeout = \"1s\""),
+        output("1", &ingest.url("key"), ""),
+    ];
+    let relayd = start(&relay("r", &parts)).await;
+
+    let status = relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
+    assert_eq!(input_of(&status, "drip")["bitrate_bps"], 0, "{status}");
+    relayd.logs("the input was lost reason=\"no_bytes\"").await;
+    let lost = "relayd_input_lost_total{input=\"drip\",reason=\"no_bytes\",relay=\"r\"}";
+    eventually("it is counted", testkit::DEADLINE, async || {
+        let seen = relayd.series(lost).await;
+        if seen == Some(1.0) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert_eq!(relayd.series("relayd_splices_total{reason=\"no_bytes\",relay=\"r\"}").await, Some(1.0));
+    let record = flows_on(&ingest).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip, &spare]);
+    assert_eq!(record.ids(Track::Video).iter().filter(|id| id.encode == "clip").count(), 48);
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
+}
+
+#[tokio::test]
+async fn an_item_that_comes_late_is_played_in_real_time_all_the_same() {
+    let ingest = Ingest::start().await;
+    let (first, late) = (Encode::live("first"), Encode::live("late").header_variant(1));
+    let url = serve(late.file(CLIP_MS).to_vec(), Duration::from_millis(2_500), false).await;
+    let parts = [vod("clips", &["file:first.flv", &url], 0), output("1", &ingest.url("key"), "")];
+    let _relayd = setup(&relay("r", &parts)).file("first.flv", first.file(CLIP_MS)).start().await;
+
+    let record = ingest.ended(0).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&first, &late]);
+    assert_eq!(record.ids(Track::Video).len(), 2 * 48);
+    let late: Vec<_> = record.frames().filter(|m| m.kind == flv::Kind::Video).skip(48).collect();
+    let took = (late[47].at - late[0].at).as_millis();
+    assert!((1200..4000).contains(&took), "{CLIP_MS} ms of media took {took} ms");
+}
+
+#[tokio::test]
+async fn a_list_that_is_over_at_once_is_asked_for_once_a_second() {
+    let (origin, ingest) = (Origin::start().await, Ingest::start().await);
+    let clip = Encode::live("clip");
+    let served = origin.serve("clip", Feed::file(clip.file(SHORT_MS)));
+    let parts = [vod("clip", &[served.url()], -1), output("1", &ingest.url("key"), "")];
+    let relayd = start(&relay("r", &parts)).await;
+
+    // The first is the validation's.
+    served.requested(6).await;
+    let asked: Vec<_> = served.requests()[1..].iter().map(|request| request.at).collect();
+    let (span, rounds) = (*asked.last().unwrap() - asked[0], asked.len() as u32 - 1);
+    assert!(span >= Duration::from_millis(900) * rounds, "{rounds} rounds in {span:?}");
+    let lines = relayd.stderr().lines().filter(|line| line.contains("plays")).count();
+    assert!(lines <= asked.len(), "{}", relayd.stderr());
+    let record = ingest.newest("a third round", |record| record.ids(Track::Video).len() >= 9).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip]);
+    let keys: Vec<_> = record.frames().filter(|m| m.kind == flv::Kind::Video).map(|m| m.timestamp).collect();
+    assert!(keys.last() > Some(&1_500), "the line stands behind the clock: {keys:?}");
+    assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }

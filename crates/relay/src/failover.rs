@@ -43,6 +43,8 @@ pub enum Report {
     Bytes(u64),
     /// A tag came.
     Tag(Tag),
+    /// A vod's next tag is there, and waits until then.
+    Due(Instant),
     /// So many tags without a body came, and were dropped.
     EmptyTags(u64),
     /// The framing was lost and found again; what follows is behind a gap.
@@ -224,6 +226,7 @@ impl Failover {
             Report::Ready => it.ready(now),
             Report::Connected => it.connected(now),
             Report::Bytes(bytes) => it.received(bytes, now),
+            Report::Due(at) => it.is_due(at),
             Report::EmptyTags(count) => it.counters.empty_tags += count,
             Report::Resynced => {
                 it.resynced(now);

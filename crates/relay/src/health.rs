@@ -71,9 +71,9 @@ impl Health {
         }
     }
 
-    /// Bytes came.
-    pub(crate) fn bytes(&mut self, now: Instant) {
-        self.bytes = now;
+    /// Bytes came, or (vod) are there and wait for their moment.
+    pub(crate) fn bytes(&mut self, at: Instant) {
+        self.bytes = at;
     }
 
     /// A tag of any kind came.
@@ -157,6 +157,12 @@ impl Health {
         } else {
             None
         }
+    }
+
+    /// What is wrong with a vod that waits for its bytes. It has more items: while nobody can take its place it goes on.
+    pub(crate) fn starvation(&self, policy: &FailoverPolicy, now: Instant) -> Option<Trouble> {
+        let starves = now.saturating_duration_since(self.bytes) >= policy.stall_timeout;
+        starves.then_some(Trouble { reason: Reason::NoBytes, lost: false })
     }
 
     /// The usual distance of keyframes, once two have come.

@@ -203,6 +203,16 @@ impl Input {
         self.counters.bytes += bytes;
         self.health.bytes(now);
         self.rate.bytes += bytes;
+        self.measure_rate(now);
+    }
+
+    /// A vod has its next tag and waits for its moment: it is not silent before `at`.
+    pub(crate) fn is_due(&mut self, at: Instant) {
+        self.health.bytes(at);
+    }
+
+    /// Ends the rate's window when it is over, also when nothing came: the rate of an input that is silent is 0.
+    pub(crate) fn measure_rate(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.rate.began);
         if passed >= RATE_WINDOW {
             let per_second = self.rate.bytes as f64 / passed.as_secs_f64();
@@ -294,12 +304,16 @@ impl Input {
         self.health.fault(self.timeline.fault_limit, leave, now);
     }
 
-    /// What is wrong with the connection, if there is one. A vod is paced by relayd itself and has no trouble.
+    /// What is wrong with the connection, if there is one. A vod is paced by relayd itself: all that can be wrong with it
+    /// is that it waits for its bytes.
     pub(crate) fn trouble(&mut self, policy: &FailoverPolicy, now: Instant) -> Option<Trouble> {
-        if self.link != Link::Up || self.kind == InputKind::Vod {
+        if self.link != Link::Up {
             return None;
         }
-        let trouble = self.health.trouble(policy, self.ever, now);
+        let trouble = match self.kind {
+            InputKind::Vod => self.health.starvation(policy, now),
+            InputKind::Pull | InputKind::Push => self.health.trouble(policy, self.ever, now),
+        };
         match trouble {
             Some(_) => self.healthy_since = None,
             None => self.healthy_since = self.healthy_since.or(Some(now)),

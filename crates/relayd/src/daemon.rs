@@ -34,6 +34,7 @@ use crate::{
     output::PublishPoints,
     relay_task::{RelayHandle, RelayTask, Shared},
     reload::{self, Asked},
+    resolver::Resolver,
     signals::Signals,
     systemd,
     test_hooks::TestHooks,
@@ -174,6 +175,7 @@ impl Daemon {
             inputs: input::Shared {
                 tls: tls.native(),
                 push_keys: door.keys.clone(),
+                resolver: Resolver::system(),
                 egress: Egress::Limited(Arc::clone(&egress)),
                 limits,
             },

@@ -56,6 +56,41 @@ impl Egress {
             _ => Ok(addresses),
         }
     }
+
+    /// The file at this path, opened. Waits for the disk, and for nobody else.
+    pub fn open(&self, path: &Path) -> Result<File, OpenError> {
+        match self {
+            Self::Trusted => open_file(path).map_err(OpenError::Unreadable),
+            Self::Limited(policy) => policy.open(path).map_err(OpenError::Refused),
+        }
+    }
+}
+
+/// Why a file was not opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The policy's word.
+    #[error(transparent)]
+    Refused(EgressError),
+    /// The system's word.
+    #[error(transparent)]
+    Unreadable(io::Error),
+}
+
+/// A regular file. A pipe or a device would be waited for without end, already when it is opened; what takes the file's
+/// place after the look at it is opened without waiting, and judged as well.
+fn open_file(path: &Path) -> io::Result<File> {
+    let regular = |is_file: bool| if is_file { Ok(()) } else { Err(io::Error::other("it is no regular file")) };
+    regular(path.metadata()?.is_file())?;
+    let file = open_without_waiting(path)?;
+    regular(file.metadata()?.is_file())?;
+    Ok(file)
+}
+
+/// Opening a pipe would wait for whoever writes to it.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
 /// What is refused.
@@ -120,9 +155,7 @@ impl EgressPolicy {
     pub fn open(&self, path: &Path) -> Result<File, EgressError> {
         let rules = self.rules();
         let real = rules.file(path)?;
-        // Opening a pipe that has taken the file's place would wait for whoever writes to it.
-        let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let opened = File::options().read(true).custom_flags(flags).open(real).map_err(unreadable)?;
+        let opened = open_without_waiting(&real).map_err(unreadable)?;
         rules.check_opened(&opened)?;
         Ok(opened)
     }

@@ -22,6 +22,7 @@ pub mod output;
 pub mod panic_hook;
 pub mod relay_task;
 pub mod reload;
+pub mod resolver;
 pub mod secret;
 mod signals;
 pub mod status;

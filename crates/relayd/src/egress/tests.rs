@@ -188,6 +188,23 @@ fn files_lie_below_the_folder_wherever_links_lead() {
     assert_eq!(policy(&[], true).rules().file(Path::new("a.flv")), Err(EgressError::NoFolder));
 }
 
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let (folder, policy) = (testkit::TempDir::new(), Arc::new(policy(&[], true)));
+    let file = folder.write("a.flv", "FLV");
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let trusted = Egress::of(Origin::File, &policy);
+    assert!(trusted.open(&file).is_ok());
+    for path in [&pipe, folder.path(), Path::new("/dev/zero"), Path::new("/dev/tty")] {
+        assert_eq!(trusted.open(path).unwrap_err().to_string(), "it is no regular file", "{}", path.display());
+    }
+    // A pipe that has taken a file's place after the look at it.
+    assert!(open_without_waiting(&pipe).is_ok());
+    let of_api = Egress::of(Origin::Api, &policy).open(&file).unwrap_err();
+    assert!(matches!(of_api, OpenError::Refused(EgressError::NoFolder)), "{of_api}");
+}
+
 /// What a path led to when it was looked at may be another file when it is opened.
 #[test]
 fn what_has_been_opened_is_judged_by_where_it_lies() {

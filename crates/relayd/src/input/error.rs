@@ -17,15 +17,24 @@ pub(super) enum InputError {
     /// The egress policy has refused an address or a file.
     #[error(transparent)]
     Egress(EgressError),
+    /// The name of the server is still being asked for.
+    #[error("the name servers have not answered within {}", humantime::format_duration(*.0))]
+    NameServers(Duration),
     /// An HTTP status other than 200.
     #[error("HTTP status {0}")]
     Status(u16),
     /// No response in time.
     #[error("no response within {}", humantime::format_duration(*.0))]
     NoResponse(Duration),
-    /// The body stands still.
-    #[error("no byte for {}", humantime::format_duration(*.0))]
+    /// A vod item gives nothing to play.
+    #[error("no tag for {}", humantime::format_duration(*.0))]
     Silent(Duration),
+    /// A call of the disk that does not return.
+    #[error("the disk does not answer")]
+    FileSilent,
+    /// It has not returned since.
+    #[error("an earlier call for this input's files has not returned yet")]
+    FileHangs,
     /// A list that would be over as soon as it has begun, again and again.
     #[error("the list holds no media with a duration")]
     NoDuration,
@@ -97,9 +106,10 @@ impl InputError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Http(error) => http_reason(error),
+            Self::NameServers(_) => Reason::Dns,
             Self::Status(_) | Self::HeaderFields { .. } | Self::HeaderBytes { .. } => Reason::HttpStatus,
             Self::NoResponse(_) | Self::Broken(_) | Self::Deaf | Self::File { .. } | Self::Egress(_) => Reason::Connect,
-            Self::Silent(_) | Self::Idle(_) => Reason::NoBytes,
+            Self::Silent(_) | Self::FileSilent | Self::FileHangs | Self::Idle(_) => Reason::NoBytes,
             Self::WebPage(_) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::Truncated) => Reason::Eof,

@@ -1,28 +1,56 @@
 //! The egress policy at every name, address, redirect and file of an input.
 
-use std::{error::Error, io, path::Path, sync::Arc};
+use std::{
+    error::Error,
+    fs::File,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
-use tokio::{fs::File, net::lookup_host, task::spawn_blocking};
 use url::Host;
 
-use super::error::InputError;
-use crate::egress::{Egress, EgressError};
+use super::{Shared, error::InputError};
+use crate::{
+    egress::{Egress, EgressError, OpenError},
+    resolver::Resolver,
+};
 
-/// Judges the addresses that a name resolves to, right before one of them is connected to.
-pub(super) struct Resolver(pub(super) Egress);
+/// The lookups of one request. Judges the addresses that a name resolves to, right before one of them is connected to.
+#[derive(Clone)]
+pub(super) struct Lookups {
+    egress: Egress,
+    resolver: Resolver,
+    unanswered: Arc<AtomicBool>,
+}
 
-impl Resolve for Resolver {
+impl Lookups {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self { egress: shared.egress.clone(), resolver: shared.resolver.clone(), unanswered: Arc::default() }
+    }
+
+    /// The last lookup has not been answered. Of a request that was given up: it is the name servers that do not answer.
+    pub(super) fn are_unanswered(&self) -> bool {
+        self.unanswered.load(Relaxed)
+    }
+}
+
+impl Resolve for Lookups {
     fn resolve(&self, name: Name) -> Resolving {
-        let egress = self.0.clone();
+        let lookups = self.clone();
         Box::pin(async move {
+            lookups.unanswered.store(true, Relaxed);
             // The client puts the port in.
-            let found = lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(egress.pass(found)?.into_iter()) as Addrs)
+            let found = lookups.resolver.resolve(name.as_str(), 0).await;
+            lookups.unanswered.store(false, Relaxed);
+            Ok(Box::new(lookups.egress.pass(found?)?.into_iter()) as Addrs)
         })
     }
 }
@@ -42,17 +70,12 @@ pub(super) fn check(egress: &Egress, url: &str) -> Result<(), EgressError> {
     Url::parse(url).map_or(Ok(()), |url| check_literal(egress, &url))
 }
 
-/// The file at this path, opened.
-pub(super) async fn open(egress: &Egress, path: &Path) -> Result<File, InputError> {
-    let (policy, path) = match egress {
-        Egress::Trusted => {
-            let opened = File::open(path).await;
-            return opened.map_err(|error| InputError::File { path: path.display().to_string(), error });
-        }
-        Egress::Limited(policy) => (Arc::clone(policy), path.to_owned()),
-    };
-    let opened = spawn_blocking(move || policy.open(&path)).await;
-    opened.unwrap_or(Err(EgressError::File(io::ErrorKind::Interrupted))).map(File::from_std).map_err(InputError::Egress)
+/// The file at this path, opened. Waits for the disk.
+pub(super) fn open(egress: &Egress, path: &Path) -> Result<File, InputError> {
+    egress.open(path).map_err(|error| match error {
+        OpenError::Refused(error) => InputError::Egress(error),
+        OpenError::Unreadable(error) => InputError::File { path: path.display().to_string(), error },
+    })
 }
 
 /// What the policy has refused, if that is why a request failed.

@@ -1,6 +1,7 @@
 //! Input tasks: bytes to tags, one task per input.
 
 mod error;
+mod files;
 mod guard;
 mod pull;
 mod push;
@@ -18,10 +19,12 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use self::error::InputError;
+pub use self::files::Files;
 use crate::{
     config::{InputConfig, InputSource, LimitsConfig, PullConfig, VodConfig},
     egress::Egress,
     ingest::{PushKeys, Registration},
+    resolver::Resolver,
     status::LastError,
     throttle::Throttle,
 };
@@ -129,7 +132,8 @@ const BATCH: usize = 1_024;
 #[derive(Debug)]
 struct Gone;
 
-/// Runs an input until the relay task drops its end of `commands` or of `reports`. `task` is the number it reports under.
+/// Runs an input until the relay task drops its end of `commands` or of `reports`. `task` is the number it reports under;
+/// `files` are the same for all tasks of one input.
 ///
 /// The key of a push input is known from the call on, not only once the task has its turn: whoever is told that the input
 /// is there may send a publisher at once.
@@ -140,6 +144,7 @@ pub fn run(
     reports: mpsc::Sender<Reports>,
     commands: mpsc::Receiver<Command>,
     meter: Arc<InputMeter>,
+    files: Files,
 ) -> impl Future<Output = ()> {
     let link = Link { task, reports, commands, meter, throttle: Throttle::default() };
     let source = match config.source {
@@ -152,7 +157,7 @@ pub fn run(
         let _ = match source {
             Source::Pull(pull) => pull::run(pull, &shared, link).await,
             Source::Push(registration) => push::run(registration, link).await,
-            Source::Vod(vod) => vod::run(vod, &shared, link).await,
+            Source::Vod(vod) => vod::run(vod, &shared, &files, link).await,
         };
     }
 }
@@ -173,6 +178,8 @@ pub struct Shared {
     pub push_keys: PushKeys,
     /// What may be reached. Each relay puts in its own.
     pub egress: Egress,
+    /// Asks for the addresses of names, for outputs as well.
+    pub resolver: Resolver,
     /// What sources may take.
     pub limits: Arc<LimitsConfig>,
 }

@@ -93,12 +93,16 @@ async fn read_body(
 /// Asks for the stream; returns once the response's headers are there and promise FLV.
 pub(super) async fn open(config: &PullConfig, shared: &Shared) -> Result<Response, InputError> {
     guard::check(&shared.egress, config.url.expose()).map_err(InputError::Egress)?;
-    let client = client(config, shared).map_err(InputError::Http)?;
+    let lookups = guard::Lookups::new(shared);
+    let client = client(config, shared, lookups.clone()).map_err(InputError::Http)?;
     let request = client.get(config.url.expose()).send();
-    let response = timeout(config.connect_timeout, request)
-        .await
-        .map_err(|_| InputError::NoResponse(config.connect_timeout))?
-        .map_err(InputError::of_request)?;
+    let response = match timeout(config.connect_timeout, request).await {
+        Ok(Ok(response)) => response,
+        // The client has the same limit, and may be the first to give up.
+        _ if lookups.are_unanswered() => return Err(InputError::NameServers(config.connect_timeout)),
+        Ok(Err(error)) => return Err(InputError::of_request(error)),
+        Err(_) => return Err(InputError::NoResponse(config.connect_timeout)),
+    };
     check_head(response.headers(), &shared.limits)?;
     if response.status() != StatusCode::OK {
         return Err(InputError::Status(response.status().as_u16()));
@@ -124,7 +128,7 @@ fn check_head(headers: &HeaderMap, limits: &LimitsConfig) -> Result<(), InputErr
 }
 
 /// A client per attempt: names are resolved anew (CDNs move their edges) and nothing is pooled.
-fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
+fn client(config: &PullConfig, shared: &Shared, lookups: guard::Lookups) -> reqwest::Result<Client> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         // The configuration has checked both.
@@ -141,7 +145,7 @@ fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
         .default_headers(headers)
         .connect_timeout(config.connect_timeout)
         .redirect(guard::redirects(&shared.egress, Policy::limited(shared.limits.redirects)))
-        .dns_resolver(Arc::new(guard::Resolver(shared.egress.clone())))
+        .dns_resolver(Arc::new(lookups))
         .referer(false)
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -149,4 +153,38 @@ fn client(config: &PullConfig, shared: &Shared) -> reqwest::Result<Client> {
         .pool_max_idle_per_host(0)
         .tcp_nodelay(true)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::{egress::Egress, ingest::PushKeys, resolver::Resolver, secret::MediaUrl, tls::TlsConfigs};
+
+    #[tokio::test]
+    async fn name_servers_that_do_not_answer_are_told() {
+        let config = PullConfig {
+            url: MediaUrl::parse("http://dead.test/a.flv".to_owned()).unwrap(),
+            headers: Vec::new(),
+            connect_timeout: Duration::from_millis(100),
+            max_tag_size: 1 << 20,
+            retry: relay::RetryPolicy::INPUT,
+        };
+        let silent = Resolver::new(|_, _| {
+            loop {
+                thread::park();
+            }
+        });
+        let shared = Shared {
+            tls: TlsConfigs::load().native(),
+            push_keys: PushKeys::default(),
+            resolver: silent,
+            egress: Egress::Trusted,
+            limits: Arc::default(),
+        };
+        let error = open(&config, &shared).await.unwrap_err();
+        assert_eq!(error.reason(), relay::Reason::Dns);
+        assert_eq!(error.to_string(), "the name servers have not answered within 100ms");
+    }
 }

@@ -2,28 +2,29 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rtmp::url::{Scheme, Target};
+use rtmp::url::Scheme;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::{
-    net::{TcpSocket, TcpStream, lookup_host},
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
 use super::error::OutputError;
-use crate::{config::OutputConfig, egress::Egress, stream::Stream};
+use crate::{config::OutputConfig, egress::Egress, resolver::Resolver, stream::Stream};
 
 /// Resolves, connects and, for RTMPS, shakes hands, within `connect_timeout` all told.
 pub(super) async fn connect(
     output: &OutputConfig,
     tls: &Arc<rustls::ClientConfig>,
     egress: &Egress,
+    resolver: &Resolver,
 ) -> Result<Stream, OutputError> {
     let timeout = output.connect_timeout;
     let deadline = Instant::now() + timeout;
     let attempt = async {
-        let tcp = connect_tcp(&output.target, output, egress, deadline).await?;
+        let tcp = connect_tcp(output, egress, resolver, deadline).await?;
         tune(&tcp, output.write_timeout);
         match output.target.scheme {
             Scheme::Rtmp => Ok(Stream::Plain(tcp)),
@@ -41,13 +42,14 @@ pub(super) async fn connect(
 /// Resolves at each attempt (platforms move their ingests) and takes the first address that answers. Each address gets
 /// its share of the time that is left: one that swallows everything leaves the next its chance.
 async fn connect_tcp(
-    target: &Target,
     output: &OutputConfig,
     egress: &Egress,
+    resolver: &Resolver,
     deadline: Instant,
 ) -> Result<TcpStream, OutputError> {
-    let host = target.host.trim_start_matches('[').trim_end_matches(']');
-    let found = lookup_host((host, target.port)).await.map_err(OutputError::Dns)?.collect();
+    let host = output.target.host.trim_start_matches('[').trim_end_matches(']');
+    let found = timeout_at(deadline, resolver.resolve(host, output.target.port)).await;
+    let found = found.map_err(|_| OutputError::NameServers(output.connect_timeout))?.map_err(OutputError::Dns)?;
     let addresses = egress.pass(found).map_err(OutputError::Egress)?;
     let mut last = OutputError::NoAddress;
     for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
@@ -83,3 +85,29 @@ fn tune(tcp: &TcpStream, write_timeout: Duration) {
 
 /// Bytes that may wait in the kernel beyond what is in flight.
 const UNSENT_IN_KERNEL: u32 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{config::Config, tls::TlsConfigs};
+
+    #[tokio::test]
+    async fn name_servers_that_do_not_answer_are_told() {
+        let text = "[[relay]]\nname = \"r\"\n[[relay.output]]\nid = \"1\"\nurl = \"rtmp://dead.test/live/key\"\n\
+                    connect_timeout = \"100ms\"";
+        let config = Config::load(&testkit::TempDir::new().write("relay.toml", text), &|_| None).unwrap();
+        let silent = Resolver::new(|_, _| {
+            loop {
+                thread::park();
+            }
+        });
+        let tls = TlsConfigs::load().native();
+        let error = connect(&config.relays[0].outputs[0], &tls, &Egress::Trusted, &silent).await.err().unwrap();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            ("dns", "the name servers have not answered within 100ms")
+        );
+    }
+}

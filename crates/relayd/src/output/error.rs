@@ -6,14 +6,17 @@ use rtmp::publish::{PublishError, Retry};
 use rustls::CertificateError;
 use thiserror::Error;
 
-use crate::{egress::EgressError, status::LastError};
+use crate::{egress::EgressError, resolver::LookupError, status::LastError};
 
 /// An output's trouble. No variant carries the stream key.
 #[derive(Debug, Error)]
 pub(super) enum OutputError {
     /// The name does not resolve.
     #[error("the server's name does not resolve: {0}")]
-    Dns(#[source] io::Error),
+    Dns(#[source] LookupError),
+    /// The name servers keep their answer.
+    #[error("the name servers have not answered within {}", humantime::format_duration(*.0))]
+    NameServers(Duration),
     /// The name resolves to nothing.
     #[error("the server's name has no address")]
     NoAddress,
@@ -64,7 +67,7 @@ impl OutputError {
     /// The machine word for status and logs.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Dns(_) | Self::NoAddress => "dns",
+            Self::Dns(_) | Self::NameServers(_) | Self::NoAddress => "dns",
             Self::Egress(_) => "egress",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout(_) | Self::NoAnswer { .. } => "timeout",

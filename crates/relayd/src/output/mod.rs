@@ -32,6 +32,7 @@ use crate::{
     egress::Egress,
     fanout::{Fanout, Head},
     lanes::Lane,
+    resolver::Resolver,
     test_hooks::Hook,
 };
 
@@ -53,6 +54,8 @@ pub struct Output {
     pub tls: Arc<rustls::ClientConfig>,
     /// What it may connect to.
     pub egress: Egress,
+    /// Asks for the addresses of its server.
+    pub resolver: Resolver,
     /// Where outputs publish now.
     pub points: PublishPoints,
     /// Lets tests make it panic.
@@ -110,7 +113,7 @@ impl Output {
     async fn session(&self, programme: u64, cursor: &mut Cursor, backoff: &mut Backoff) -> Result<End, OutputError> {
         let stream = tokio::select! {
             // Boxed: a TLS handshake takes kilobytes, and an output keeps the room for as long as it lives.
-            stream = Box::pin(connect(&self.config, &self.tls, &self.egress)) => stream?,
+            stream = Box::pin(connect(&self.config, &self.tls, &self.egress, &self.resolver)) => stream?,
             () = self.cancel.cancelled() => return Ok(End::Cancelled),
         };
         let on_live = || {

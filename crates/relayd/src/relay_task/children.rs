@@ -18,7 +18,7 @@ use crate::{
     config::OutputConfig,
     egress::Egress,
     events::Ledger,
-    input::{self, Command, InputMeter},
+    input::{self, Command, Files, InputMeter},
     output::{Output, OutputMeter, OutputState},
     status::LastError,
     test_hooks::Hook,
@@ -46,6 +46,8 @@ pub(super) enum Child {
 #[derive(Default)]
 pub(super) struct InputSlot {
     pub(super) meter: Arc<InputMeter>,
+    /// Through which its tasks read, one call at a time.
+    files: Files,
     /// Which of its losses the log knows.
     pub(super) losses: Losses,
     task: Option<InputTask>,
@@ -149,10 +151,10 @@ impl RelayTask {
         let span = info_span!("input", input = config.name);
         let (commands, receiver) = mpsc::channel(8);
         let (number, hook) = (self.started.next(), self.shared.hooks.hook());
-        let meter = Arc::clone(&self.inputs[input].meter);
+        let (meter, files) = (Arc::clone(&self.inputs[input].meter), self.inputs[input].files.clone());
         let egress = Egress::of(self.config.origin, &self.shared.egress);
         let shared = input::Shared { egress, ..self.shared.inputs.clone() };
-        let task = Box::pin(input::run(number, config, shared, running.reports.clone(), receiver, meter));
+        let task = Box::pin(input::run(number, config, shared, running.reports.clone(), receiver, meter, files));
         let task = hook.clone().guard(after(pause, task));
         let lane = self.seat.lane().handle();
         let id = running.tasks.spawn_on(task.instrument(span), lane).id();
@@ -186,6 +188,7 @@ impl RelayTask {
             meter: Arc::clone(&slot.meter),
             tls: self.shared.tls.for_output(&config.tls),
             egress: Egress::of(config.origin, &self.shared.egress),
+            resolver: self.shared.inputs.resolver.clone(),
             points: self.shared.points.clone(),
             hook: hook.clone(),
             cancel: cancel.clone(),

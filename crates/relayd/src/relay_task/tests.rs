@@ -8,6 +8,7 @@ use crate::{
     config::{InputConfig, InputSource, LimitsConfig, NetworkConfig, OnDuplicate, Origin, PushConfig},
     egress::Egress,
     ingest::{Publisher, PushKeys},
+    resolver::Resolver,
     stream::Stream,
 };
 
@@ -19,6 +20,7 @@ fn task(failover: FailoverPolicy) -> RelayTask {
         inputs: input::Shared {
             tls: tls.native(),
             push_keys: PushKeys::default(),
+            resolver: Resolver::system(),
             egress: Egress::Trusted,
             limits: Arc::clone(&limits),
         },

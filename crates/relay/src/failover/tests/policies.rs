@@ -160,6 +160,44 @@ fn a_standby_vod_plays_when_it_is_needed_and_goes_back_to_its_start() {
 }
 
 #[test]
+fn a_vod_that_waits_for_its_bytes_is_left_for_a_healthy_input() {
+    let mut world = World::new(policy(), &[Vod, Pull]);
+    world.report(0, Report::Ready);
+    world.connect(0, Encode::new(9));
+    world.connect(1, Encode::new(1));
+    world.run(5_000);
+    assert_eq!(world.failover.active(), Some(0));
+    assert!(world.failover.inputs()[0].bitrate() > 0);
+    // Its next tag is there and due in four seconds.
+    world.feeds[0] = None;
+    let due = world.instant() + Duration::from_secs(4);
+    world.report(0, Report::Due(due));
+    world.run(4_900);
+    assert_eq!((world.failover.active(), world.splices.len()), (Some(0), 0), "it is paced, not silent");
+    assert_eq!(world.failover.inputs()[0].bitrate(), 0);
+    world.run(1_500);
+    assert_eq!((world.failover.active(), world.splices[0].0), (Some(1), "no_bytes"));
+    assert!(world.done.contains(&"Restart(0, NoBytes)".to_owned()));
+    world.check_monotonic();
+}
+
+#[test]
+fn a_vod_that_waits_for_its_bytes_goes_on_while_nobody_can_take_its_place() {
+    let mut world = World::new(policy(), &[Vod, Pull]);
+    world.report(0, Report::Ready);
+    world.connect(0, Encode::new(9));
+    world.run(3_000);
+    world.feeds[0] = None;
+    world.run(2_000);
+    assert_eq!(world.failover.active(), Some(0));
+    assert_eq!(world.failover.input_state(0, world.instant()), "stalled");
+    world.feeds[0] = Some(Encode::new(9));
+    world.run(2_000);
+    assert_eq!(world.failover.input_state(0, world.instant()), "live");
+    assert_eq!(world.splices.len(), 0);
+}
+
+#[test]
 fn the_end_of_the_only_vod_finishes_the_relay() {
     let mut world = World::new(policy(), &[Vod]);
     world.report(0, Report::Ready);

@@ -1,0 +1,169 @@
+//! The names of peers to addresses, for the whole process.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// Asks the system for the addresses of names.
+///
+/// The system's call cannot be given up: one that meets name servers that do not answer holds its thread for half a minute,
+/// long after whoever waited for it has gone. So the calls have threads of their own, a bounded number, and who asks
+/// for a name that is being asked for already shares the answer.
+#[derive(Clone)]
+pub struct Resolver(Arc<Inner>);
+
+/// Why a name has no address.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct LookupError(Arc<io::Error>);
+
+struct Inner {
+    lookup: Box<Lookup>,
+    calls: Mutex<Calls>,
+}
+
+type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+type Answer = Result<Vec<SocketAddr>, LookupError>;
+
+/// A host and a port.
+type Name = (String, u16);
+
+#[derive(Default)]
+struct Calls {
+    /// Who waits for each name.
+    names: HashMap<Name, watch::Sender<Option<Answer>>>,
+    /// The names that nobody asks for yet.
+    queue: VecDeque<Name>,
+    threads: usize,
+    /// The names whose last call has outlived everybody who waited for it.
+    slow: HashSet<Name>,
+    /// Calls for such names.
+    slow_calls: usize,
+}
+
+impl Resolver {
+    /// Asks with getaddrinfo.
+    pub fn system() -> Self {
+        Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+
+    /// Asks with a function that returns when it has an answer.
+    pub(crate) fn new(lookup: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { lookup: Box::new(lookup), calls: Mutex::default() }))
+    }
+
+    /// The addresses of a host. How long to wait for them is the caller's to say.
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let mut waiter = self.0.ask(&(host.to_owned(), port))?;
+        let answer = waiter.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        answer.unwrap_or_else(|| Err(io::Error::other("there is no thread to ask the name servers").into()))
+    }
+}
+
+impl Inner {
+    /// Puts a name in the queue, unless it is there or being asked for.
+    fn ask(self: &Arc<Self>, name: &Name) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
+        let mut calls = self.calls();
+        if let Some(waiters) = calls.names.get(name) {
+            return Ok(waiters.subscribe());
+        }
+        let (waiters, waiter) = watch::channel(None);
+        calls.names.insert(name.clone(), waiters);
+        calls.queue.push_back(name.clone());
+        if calls.threads == CALLS {
+            return Ok(waiter);
+        }
+        calls.threads += 1;
+        drop(calls);
+        let inner = Arc::clone(self);
+        let started = thread::Builder::new().name("names".to_owned()).spawn(move || inner.work());
+        if let Err(error) = started {
+            let mut calls = self.calls();
+            calls.threads -= 1;
+            // Another thread may have taken it.
+            if let Some(place) = calls.queue.iter().position(|queued| queued == name) {
+                calls.queue.remove(place);
+                calls.names.remove(name);
+                return Err(error.into());
+            }
+        }
+        Ok(waiter)
+    }
+
+    /// Asks for one name after the other, until there is none that may be asked for.
+    fn work(&self) {
+        while let Some((name, was_slow)) = self.next() {
+            let answer = (self.lookup)(&name.0, name.1).map_err(LookupError::from);
+            self.answered(&name, was_slow, answer);
+        }
+    }
+
+    fn next(&self) -> Option<(Name, bool)> {
+        let mut calls = self.calls();
+        let Calls { names, queue, slow, slow_calls, threads } = &mut *calls;
+        queue.retain(|name| {
+            let awaited = names.get(name).is_some_and(|waiters| waiters.receiver_count() > 0);
+            if !awaited {
+                names.remove(name);
+            }
+            awaited
+        });
+        let may_be_asked = |name: &Name| *slow_calls < SLOW_CALLS || !slow.contains(name);
+        let Some(name) = queue.iter().position(may_be_asked).and_then(|place| queue.remove(place)) else {
+            *threads -= 1;
+            return None;
+        };
+        let was_slow = slow.contains(&name);
+        *slow_calls += usize::from(was_slow);
+        Some((name, was_slow))
+    }
+
+    fn answered(&self, name: &Name, was_slow: bool, answer: Answer) {
+        let mut calls = self.calls();
+        calls.slow_calls -= usize::from(was_slow);
+        let Some(waiters) = calls.names.remove(name) else { return };
+        // Sources choose where they redirect to: what is remembered is bounded.
+        if waiters.receiver_count() > 0 {
+            calls.slow.remove(name);
+        } else if calls.slow.len() < SLOW_NAMES {
+            calls.slow.insert(name.clone());
+        }
+        waiters.send_replace(Some(answer));
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<io::Error> for LookupError {
+    fn from(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+/// Calls at a time, each on a thread of its own.
+const CALLS: usize = 16;
+/// Of these, for names whose last call was too slow for everybody: the others must not wait behind them again and again.
+const SLOW_CALLS: usize = CALLS / 2;
+/// Such names that are remembered.
+const SLOW_NAMES: usize = 1_024;
+
+#[cfg(test)]
+mod tests;
