@@ -34,6 +34,8 @@ struct State {
     session: Option<(usize, Session)>,
     /// When the newest frame came.
     newest: Option<Instant>,
+    /// When the last session ended.
+    ended: Option<Instant>,
     tally: Tally,
 }
 
@@ -140,11 +142,13 @@ impl Audience for OutputJudge {
         let mut state = self.lock();
         state.tally.sessions += 1;
         state.session = Some((connection, Session::new(Arc::clone(&self.sources), TOLERANCE)));
-        // Nothing is missing yet of a programme that has not begun.
-        if let Some(newest) = state.newest
-            && !self.is_explained(newest, Instant::now())
-        {
-            state.offend(&format!("a new session {:?} after the last frame", newest.elapsed()));
+        // Nothing is missing yet of a programme that has not begun. One that paused is not missing either: frames that a
+        // stalled twin has kept back come to this session, and why the last one ended has been judged.
+        if let Some(newest) = state.newest {
+            let since = state.ended.map_or(newest, |ended| ended.max(newest));
+            if !self.is_explained(since, Instant::now()) {
+                state.offend(&format!("a new session {:?} after the last one", since.elapsed()));
+            }
         }
     }
 
@@ -181,6 +185,7 @@ impl Audience for OutputJudge {
             state.session = None;
         }
         let now = Instant::now();
+        state.ended = Some(now);
         let explained = self.windows.explain(&[Scope::Output(self.output), Scope::Everything], now, now);
         if matches!(how, Ended::Protocol(_)) || !explained {
             state.offend(&format!("connection {connection} ended: {how:?}"));
@@ -190,7 +195,7 @@ impl Audience for OutputJudge {
 
 impl State {
     fn new() -> Self {
-        Self { began: Instant::now(), session: None, newest: None, tally: Tally::default() }
+        Self { began: Instant::now(), session: None, newest: None, ended: None, tally: Tally::default() }
     }
 
     fn offend(&mut self, offence: &str) {
