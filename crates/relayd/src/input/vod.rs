@@ -94,11 +94,13 @@ struct Player<'a> {
     base: u64,
     /// Media time of the end of what has been played.
     end: u64,
+    /// The furthest media time that was due.
+    reached: Duration,
 }
 
 impl<'a> Player<'a> {
     fn new(items: Items<'a>) -> Self {
-        Self { items, start: None, base: 0, end: 0 }
+        Self { items, start: None, base: 0, end: 0, reached: Duration::ZERO }
     }
 
     async fn play(mut self, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
@@ -223,9 +225,11 @@ impl<'a> Player<'a> {
     async fn wait_until(&mut self, at: u64, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
         let (now, at) = (Instant::now(), Duration::from_millis(at));
         let start = self.start.get_or_insert(now);
-        // What has been held up for long is played in real time all the same, not all at once.
-        if now > *start + at + HELD_UP {
-            *start = now - at;
+        // What has been held up for long is played in real time all the same, not all at once. A track that lies behind
+        // the other one in the file is not held up.
+        self.reached = self.reached.max(at);
+        if now > *start + self.reached + HELD_UP {
+            *start = now - self.reached;
         }
         wait_for(*start + at, link).await
     }
