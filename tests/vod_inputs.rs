@@ -8,7 +8,8 @@ use testkit::{Encode, Ended, Feed, Ingest, Origin, Track, eventually, judge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::sleep,
+    sync::watch,
+    time::interval,
 };
 
 use crate::stage::{failover, flows_on, input_of, output, output_of, pull, relay, setup, start, vod};
@@ -136,30 +137,36 @@ async fn a_pipe_in_the_list_is_left_out_and_told() {
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
-/// Serves a file after a pause, and behind it, if it `drips`, a tag that comes a byte at a time.
-async fn serve(content: Vec<u8>, pause: Duration, drips: bool) -> String {
+/// Serves a file once the gate is open, and behind it, if it `drips`, a tag that comes a byte at a time.
+async fn serve(content: Vec<u8>, gate: watch::Receiver<bool>, drips: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a.flv", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, content.clone(), pause, drips));
+            tokio::spawn(answer(stream, content.clone(), gate.clone(), drips));
         }
     });
     url
 }
 
-async fn answer(mut stream: TcpStream, content: Vec<u8>, pause: Duration, drips: bool) -> io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    content: Vec<u8>,
+    mut gate: watch::Receiver<bool>,
+    drips: bool,
+) -> io::Result<()> {
     let _request = stream.read(&mut [0; 4_096]).await?;
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
-    sleep(pause).await;
+    gate.wait_for(|is_open| *is_open).await.map_err(io::Error::other)?;
     stream.write_all(&content).await?;
     if !drips {
         return stream.shutdown().await;
     }
     // A frame of 100 KB at 1.92 s.
     stream.write_all(b"\x09\x01\x86\xa0\0\x07\x80\0\0\0\0\x27").await?;
+    let mut pace = interval(Duration::from_millis(100));
     loop {
-        sleep(Duration::from_millis(100)).await;
+        pace.tick().await;
         stream.write_all(b"\0").await?;
     }
 }
@@ -169,7 +176,8 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     let (origin, ingest) = (Origin::start().await, Ingest::start().await);
     let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
     let feed = origin.serve("spare", Feed::of(&spare));
-    let url = serve(clip.file(CLIP_MS).to_vec(), Duration::ZERO, true).await;
+    let (_gate, open) = watch::channel(true);
+    let url = serve(clip.file(CLIP_MS).to_vec(), open, true).await;
     let parts = [
         vod("drip", &[&url], -1),
         pull("backup", feed.url(), ""),
@@ -197,12 +205,21 @@ async fn an_item_that_drips_is_left_for_the_backup() {
 
 #[tokio::test]
 async fn an_item_that_comes_late_is_played_in_real_time_all_the_same() {
-    let ingest = Ingest::start().await;
+    let (origin, ingest, pace) = (Origin::start().await, Ingest::start().await, Ingest::start().await);
+    let live = Encode::live("live");
+    let feed = origin.serve("live", Feed::of(&live));
     let (first, late) = (Encode::live("first"), Encode::live("late").header_variant(1));
-    let url = serve(late.file(CLIP_MS).to_vec(), Duration::from_millis(2_500), false).await;
+    let (gate, closed) = watch::channel(false);
+    let url = serve(late.file(CLIP_MS).to_vec(), closed, false).await;
     let parts = [vod("clips", &["file:first.flv", &url], 0), output("1", &ingest.url("key"), "")];
-    let _relayd = setup(&relay("r", &parts)).file("first.flv", first.file(CLIP_MS)).start().await;
+    let clock = relay("clock", &[pull("live", feed.url(), ""), output("2", &pace.url("key"), "")]);
+    let _relayd = setup(&format!("{}{clock}", relay("r", &parts))).file("first.flv", first.file(CLIP_MS)).start().await;
 
+    // Another relay is the clock: 200 frames of it are more than two seconds.
+    ingest.newest("the first file", |record| record.ids(Track::Video).len() == 48).await;
+    let passed = pace.records()[0].frames().count();
+    pace.published(passed + 200).await;
+    gate.send_replace(true);
     let record = ingest.ended(0).await;
     judge::monotonic(&record);
     judge::genuine(&record, &[&first, &late]);
