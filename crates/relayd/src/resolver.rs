@@ -4,8 +4,10 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt, io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use thiserror::Error;
@@ -26,24 +28,23 @@ pub struct LookupError(Arc<io::Error>);
 
 struct Inner {
     lookup: Box<Lookup>,
+    /// A name whose call takes as long is slow.
+    slow_after: Duration,
     calls: Mutex<Calls>,
 }
 
-type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 type Answer = Result<Vec<SocketAddr>, LookupError>;
-
-/// A host and a port.
-type Name = (String, u16);
 
 #[derive(Default)]
 struct Calls {
     /// Who waits for each name.
-    names: HashMap<Name, watch::Sender<Option<Answer>>>,
+    names: HashMap<String, watch::Sender<Option<Answer>>>,
     /// The names that nobody asks for yet.
-    queue: VecDeque<Name>,
+    queue: VecDeque<String>,
     threads: usize,
-    /// The names whose last call has outlived everybody who waited for it.
-    slow: HashSet<Name>,
+    /// The names whose last call was slow.
+    slow: HashSet<String>,
     /// Calls for such names.
     slow_calls: usize,
 }
@@ -51,12 +52,15 @@ struct Calls {
 impl Resolver {
     /// Asks with getaddrinfo.
     pub fn system() -> Self {
-        Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+        Self::new(SLOW, |host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
 
-    /// Asks with a function that returns when it has an answer.
-    pub(crate) fn new(lookup: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { lookup: Box::new(lookup), calls: Mutex::default() }))
+    /// Asks with a function that returns when it has an answer. A name whose call takes `slow_after` is slow.
+    pub(crate) fn new(
+        slow_after: Duration,
+        lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner { lookup: Box::new(lookup), slow_after, calls: Mutex::default() }))
     }
 
     /// The addresses of a host. How long to wait for them is the caller's to say.
@@ -64,22 +68,25 @@ impl Resolver {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let mut waiter = self.0.ask(&(host.to_owned(), port))?;
+        let mut waiter = self.0.ask(host)?;
         let answer = waiter.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
-        answer.unwrap_or_else(|| Err(io::Error::other("there is no thread to ask the name servers").into()))
+        let no_thread = || Err(io::Error::other("there is no thread to ask the name servers").into());
+        let mut addresses = answer.unwrap_or_else(no_thread)?;
+        addresses.iter_mut().for_each(|address| address.set_port(port));
+        Ok(addresses)
     }
 }
 
 impl Inner {
     /// Puts a name in the queue, unless it is there or being asked for.
-    fn ask(self: &Arc<Self>, name: &Name) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
+    fn ask(self: &Arc<Self>, name: &str) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
         let mut calls = self.calls();
         if let Some(waiters) = calls.names.get(name) {
             return Ok(waiters.subscribe());
         }
         let (waiters, waiter) = watch::channel(None);
-        calls.names.insert(name.clone(), waiters);
-        calls.queue.push_back(name.clone());
+        calls.names.insert(name.to_owned(), waiters);
+        calls.queue.push_back(name.to_owned());
         if calls.threads == CALLS {
             return Ok(waiter);
         }
@@ -103,12 +110,16 @@ impl Inner {
     /// Asks for one name after the other, until there is none that may be asked for.
     fn work(&self) {
         while let Some((name, was_slow)) = self.next() {
-            let answer = (self.lookup)(&name.0, name.1).map_err(LookupError::from);
-            self.answered(&name, was_slow, answer);
+            let began = Instant::now();
+            // A panic must not cost the others a call.
+            let looked_up = catch_unwind(AssertUnwindSafe(|| (self.lookup)(&name)));
+            let answer = looked_up.unwrap_or_else(|_| Err(io::Error::other("asking for the name has panicked")));
+            let is_slow = began.elapsed() >= self.slow_after;
+            self.answered(&name, was_slow, is_slow, answer.map_err(LookupError::from));
         }
     }
 
-    fn next(&self) -> Option<(Name, bool)> {
+    fn next(&self) -> Option<(String, bool)> {
         let mut calls = self.calls();
         let Calls { names, queue, slow, slow_calls, threads } = &mut *calls;
         queue.retain(|name| {
@@ -118,7 +129,7 @@ impl Inner {
             }
             awaited
         });
-        let may_be_asked = |name: &Name| *slow_calls < SLOW_CALLS || !slow.contains(name);
+        let may_be_asked = |name: &String| *slow_calls < SLOW_CALLS || !slow.contains(name);
         let Some(name) = queue.iter().position(may_be_asked).and_then(|place| queue.remove(place)) else {
             *threads -= 1;
             return None;
@@ -128,17 +139,18 @@ impl Inner {
         Some((name, was_slow))
     }
 
-    fn answered(&self, name: &Name, was_slow: bool, answer: Answer) {
+    fn answered(&self, name: &str, was_slow: bool, is_slow: bool, answer: Answer) {
         let mut calls = self.calls();
         calls.slow_calls -= usize::from(was_slow);
-        let Some(waiters) = calls.names.remove(name) else { return };
-        // Sources choose where they redirect to: what is remembered is bounded.
-        if waiters.receiver_count() > 0 {
+        if !is_slow {
             calls.slow.remove(name);
         } else if calls.slow.len() < SLOW_NAMES {
-            calls.slow.insert(name.clone());
+            // Sources choose where they redirect to: what is remembered is bounded.
+            calls.slow.insert(name.to_owned());
         }
-        waiters.send_replace(Some(answer));
+        if let Some(waiters) = calls.names.remove(name) {
+            waiters.send_replace(Some(answer));
+        }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -160,7 +172,9 @@ impl fmt::Debug for Resolver {
 
 /// Calls at a time, each on a thread of its own.
 const CALLS: usize = 16;
-/// Of these, for names whose last call was too slow for everybody: the others must not wait behind them again and again.
+/// A call that takes as long has met a name server that does not answer: glibc gives the first one five seconds by default.
+const SLOW: Duration = Duration::from_secs(2);
+/// Of these, for names whose last call was slow: the others must not wait behind them again and again.
 const SLOW_CALLS: usize = CALLS / 2;
 /// Such names that are remembered.
 const SLOW_NAMES: usize = 1_024;

@@ -32,9 +32,12 @@ pub(super) enum InputError {
     /// A call of the disk that does not return.
     #[error("the disk does not answer")]
     FileSilent,
-    /// It has not returned since.
-    #[error("an earlier call for this input's files has not returned yet")]
+    /// It has not returned since, or too many have not.
+    #[error("earlier calls for this input's files have not returned yet")]
     FileHangs,
+    /// A bug in such a call.
+    #[error("the call of the disk has panicked")]
+    FilePanicked,
     /// A list that would be over as soon as it has begun, again and again.
     #[error("the list holds no media with a duration")]
     NoDuration,
@@ -110,6 +113,7 @@ impl InputError {
             Self::Status(_) | Self::HeaderFields { .. } | Self::HeaderBytes { .. } => Reason::HttpStatus,
             Self::NoResponse(_) | Self::Broken(_) | Self::Deaf | Self::File { .. } | Self::Egress(_) => Reason::Connect,
             Self::Silent(_) | Self::FileSilent | Self::FileHangs | Self::Idle(_) => Reason::NoBytes,
+            Self::FilePanicked => Reason::Panic,
             Self::WebPage(_) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::NotFlv { .. }) => Reason::NotFlv,
             Self::Flv(error) if matches!(error.kind, flv::ErrorKind::Truncated) => Reason::Eof,

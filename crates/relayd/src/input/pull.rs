@@ -171,7 +171,7 @@ mod tests {
             max_tag_size: 1 << 20,
             retry: relay::RetryPolicy::INPUT,
         };
-        let silent = Resolver::new(|_, _| {
+        let silent = Resolver::new(Duration::MAX, |_| {
             loop {
                 thread::park();
             }

@@ -98,7 +98,7 @@ mod tests {
         let text = "[[relay]]\nname = \"r\"\n[[relay.output]]\nid = \"1\"\nurl = \"rtmp://dead.test/live/key\"\n\
                     connect_timeout = \"100ms\"";
         let config = Config::load(&testkit::TempDir::new().write("relay.toml", text), &|_| None).unwrap();
-        let silent = Resolver::new(|_, _| {
+        let silent = Resolver::new(Duration::MAX, |_| {
             loop {
                 thread::park();
             }

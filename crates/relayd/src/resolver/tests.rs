@@ -13,18 +13,24 @@ struct Servers {
 }
 
 impl Servers {
+    /// Who does not answer at once is slow.
     fn new() -> Self {
+        Self::slow_after(Duration::ZERO)
+    }
+
+    fn slow_after(slow_after: Duration) -> Self {
         let (asking, asked) = mpsc::channel();
         let released = Arc::new((Mutex::new(false), Condvar::new()));
         let gate = Arc::clone(&released);
-        let resolver = Resolver::new(move |host, port| {
+        let resolver = Resolver::new(slow_after, move |host| {
             let _ = asking.send(host.to_owned());
             if host.starts_with("dead") {
                 let (open, opened) = &*gate;
                 drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
                 return Err(io::Error::other("no answer"));
             }
-            Ok(vec![address(port)])
+            assert!(host != "bug");
+            Ok(vec![address(0)])
         });
         Self { resolver, asked, released }
     }
@@ -124,24 +130,62 @@ async fn calls_are_bounded_until_they_return_and_names_that_nobody_waits_for_are
 }
 
 #[tokio::test]
-async fn names_that_were_too_slow_leave_calls_to_the_others() {
+async fn names_that_were_slow_leave_calls_to_the_others() {
     let servers = Servers::new();
-    servers.nobody_waits_for(&dead(0..CALLS), CALLS);
-    servers.release(true);
+    let names = dead(0..CALLS);
+    let waiters = || join_all(names.iter().map(|name| servers.resolver.resolve(name, 1)));
+    let released = async {
+        servers.next_asked(CALLS);
+        servers.release(true);
+    };
+    // Whether somebody still waits when a slow call returns makes no difference.
+    tokio::join!(waiters(), released);
     servers.is_at_rest().await;
 
     servers.release(false);
-    let names = dead(0..CALLS);
-    let waiters = join_all(names.iter().map(|name| servers.resolver.resolve(name, 1)));
     let others = async {
         servers.next_asked(SLOW_CALLS);
         servers.has_answer("live").await;
         assert_eq!(servers.next_asked(1), ["live"]);
         servers.release(true);
     };
-    let (answers, ()) = tokio::join!(waiters, others);
+    let (answers, ()) = tokio::join!(waiters(), others);
     assert_eq!(answers.len(), CALLS);
     assert_eq!(servers.next_asked(CALLS - SLOW_CALLS).len(), CALLS - SLOW_CALLS);
     servers.is_at_rest().await;
-    assert!(servers.resolver.0.calls().slow.is_empty(), "they have answered in time");
+}
+
+#[tokio::test]
+async fn a_name_is_slow_until_it_is_answered_in_time() {
+    let servers = Servers::slow_after(Duration::MAX);
+    servers.resolver.0.calls().slow.insert("live".to_owned());
+    servers.has_answer("live").await;
+    servers.is_at_rest().await;
+    assert!(servers.resolver.0.calls().slow.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_an_error_and_costs_the_others_nothing() {
+    let servers = Servers::new();
+    for _ in 0..=CALLS {
+        let error = servers.resolver.resolve("bug", 1).await.unwrap_err();
+        assert_eq!(error.to_string(), "asking for the name has panicked");
+    }
+    servers.has_answer("live").await;
+    servers.is_at_rest().await;
+}
+
+#[tokio::test]
+async fn a_host_is_asked_for_once_whatever_its_ports() {
+    let servers = Servers::new();
+    let both = join_all([80, 1_935].map(|port| servers.resolver.resolve("dead", port)));
+    let released = async {
+        assert_eq!(servers.next_asked(1), ["dead"]);
+        servers.release(true);
+    };
+    tokio::join!(both, released);
+    assert!(servers.asked.try_recv().is_err(), "it was asked for twice");
+    for port in [80, 1_935] {
+        assert_eq!(servers.resolver.resolve("live", port).await.unwrap(), [address(port)]);
+    }
 }

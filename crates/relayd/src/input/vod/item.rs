@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -33,7 +34,7 @@ pub(super) enum Body {
 
 pub(super) struct OpenFile {
     file: File,
-    path: String,
+    path: PathBuf,
 }
 
 impl Items<'_> {
@@ -41,12 +42,12 @@ impl Items<'_> {
     pub(super) async fn open(self, item: &VodItem, deadline: Instant) -> Result<Body, InputError> {
         match item {
             VodItem::File(path) => {
-                let (egress, path) = (self.shared.egress.clone(), path.clone());
-                let opening = move || {
-                    let file = guard::open(&egress, &path)?;
-                    Ok(OpenFile { file, path: path.display().to_string() })
+                let egress = self.shared.egress.clone();
+                let opening = {
+                    let path = path.clone();
+                    move || Ok(OpenFile { file: guard::open(&egress, &path)?, path })
                 };
-                let opened = self.files.call(deadline, opening).await?;
+                let opened = self.files.call(path, deadline, opening).await?;
                 Ok(Body::File(Arc::new(opened), self.files.clone()))
             }
             VodItem::Http(url) => {
@@ -81,8 +82,8 @@ impl Body {
         }
         match self {
             Self::File(open, files) => {
-                let open = Arc::clone(open);
-                files.call(deadline, move || open.read()).await.transpose()
+                let reading = Arc::clone(open);
+                files.call(&open.path, deadline, move || reading.read()).await.transpose()
             }
             Self::Http(pieces) => timeout_at(deadline, pieces.next()).await.unwrap_or_else(|_| silent()),
         }
@@ -101,7 +102,7 @@ impl OpenFile {
                     return Ok(Some(piece.freeze()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(InputError::File { path: self.path.clone(), error }),
+                Err(error) => return Err(InputError::File { path: self.path.display().to_string(), error }),
             }
         }
     }
