@@ -61,7 +61,7 @@ fn run(text: &str, allow: &[&str], vod_dir: Option<&TempDir>, trusted_inputs: bo
         points: PublishPoints::default(),
         hooks: relayd::test_hooks::TestHooks::from_env(),
         events: EventBus::default(),
-        watch_at: Arc::default(),
+        watch_with: Arc::default(),
     };
     let (task, relay) = RelayTask::new(relay, shared, cancel.clone());
     task.lane().handle().spawn(task.run());

@@ -25,7 +25,7 @@ use crate::{
     config::{AdminConfig, Config, IngestConfig, IngestTlsConfig, RelayConfig},
     egress::{Egress, EgressPolicy},
     events::EventBus,
-    http::{Http, Rules},
+    http::{Http, Rules, ffplay},
     ingest::{self, Census, Door, IngestTls, PushKeys},
     input,
     keep_up::keep_up,
@@ -185,7 +185,7 @@ impl Daemon {
             tls,
             points: PublishPoints::default(),
             events: EventBus::default(),
-            watch_at: Arc::default(),
+            watch_with: Arc::default(),
             hooks: TestHooks::from_env(),
         };
         if shared.hooks.are_on() {
@@ -268,12 +268,14 @@ impl Daemon {
                 self.admin_before = Some(rules.close());
                 listening.cancel.cancel();
             }
-            self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner).take();
+            self.tell_how_to_watch(None);
             return;
         };
         let Some(acceptor) = listener else {
-            if let Some((_, rules)) = &self.admin {
+            if let Some((listening, rules)) = &self.admin {
                 rules.set(config);
+                let address = listening.socket.local_addr().unwrap_or(config.listen);
+                self.tell_how_to_watch(Some(ffplay(address, config.token.is_some())));
             }
             return;
         };
@@ -286,12 +288,16 @@ impl Daemon {
         let cancel = self.viewers.child_token();
         let address = acceptor.local_addr().unwrap_or(config.listen);
         info!(listen = %address, token = config.token.is_some(), "HTTP side");
-        *self.shared.watch_at.write().unwrap_or_else(PoisonError::into_inner) = Some(format!("http://{address}"));
+        self.tell_how_to_watch(Some(ffplay(address, config.token.is_some())));
         let (http, in_force, stop, socket) = (self.http.clone(), rules.clone(), cancel.clone(), acceptor.clone());
         let serve = move || http.clone().serve(socket.clone(), in_force.clone(), stop.clone());
         // It goes on while the others drain, so it is none of those that a drain waits for.
         tokio::spawn(keep_up("HTTP side", serve));
         self.admin = Some((Listening { address: config.listen, cancel, socket: acceptor }, rules));
+    }
+
+    fn tell_how_to_watch(&self, command: Option<String>) {
+        *self.shared.watch_with.write().unwrap_or_else(PoisonError::into_inner) = command;
     }
 
     /// The RTMP listener as `config` has it. It moves to `listener` if there is one; publishers that were let in stay.

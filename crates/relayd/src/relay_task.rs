@@ -60,8 +60,8 @@ pub struct Shared {
     pub events: EventBus,
     /// Who is connected to the ingest, for those who count.
     pub census: Arc<Census>,
-    /// Where `/live/` is served, for the message that says how to watch.
-    pub watch_at: Arc<RwLock<Option<String>>>,
+    /// The beginning of the command that shows what `/live/` serves.
+    pub watch_with: Arc<RwLock<Option<String>>>,
     /// Whether tasks may be told to panic.
     pub hooks: TestHooks,
 }

@@ -1,6 +1,10 @@
 //! `/live/{relay}.flv`: the programme as HTTP-FLV, with the programme's own DTS.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -19,6 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Http, access::Pass, problem::Problem, seats::Seat};
 use crate::fanout::{Fanout, Head};
+
+/// The beginning of a command that shows what is served at an address; `/live/{relay}.flv` follows.
+pub(crate) fn ffplay(mut address: SocketAddr, asks_for_token: bool) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let token = if asks_for_token { "-headers 'Authorization: Bearer TOKEN' " } else { "" };
+    format!("ffplay {token}http://{address}")
+}
 
 /// Answers at once; the body begins with the newest keyframe when there is one.
 pub(super) async fn live(
@@ -126,3 +142,21 @@ fn write_tag(out: &mut BytesMut, form: &WireForm, dts: i64) {
 const VIEWER_LAG: Duration = Duration::from_secs(3);
 /// Handed to the HTTP server at once.
 const PIECE: Batch = Batch { tags: 256, bytes: 256 << 10 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_can_be_pasted() {
+        let table = [
+            ("127.0.0.1:8080", false, "ffplay http://127.0.0.1:8080"),
+            ("192.0.2.1:80", true, "ffplay -headers 'Authorization: Bearer TOKEN' http://192.0.2.1:80"),
+            ("0.0.0.0:8080", false, "ffplay http://127.0.0.1:8080"),
+            ("[::]:8080", false, "ffplay http://[::1]:8080"),
+        ];
+        for (address, asks_for_token, command) in table {
+            assert_eq!(ffplay(address.parse().unwrap(), asks_for_token), command);
+        }
+    }
+}

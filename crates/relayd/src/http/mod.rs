@@ -35,7 +35,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::access::Rules;
+pub(crate) use self::{access::Rules, live::ffplay};
 use self::{
     places::Places,
     problem::Problem,

@@ -83,9 +83,9 @@ impl RelayTask {
     }
 
     pub(super) fn say_how_to_watch(&self) {
-        let base = self.shared.watch_at.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(base) = base {
-            info!("on air; watch with: ffplay {base}/live/{}.flv", self.config.name);
+        let command = self.shared.watch_with.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(command) = command {
+            info!("on air; watch with: {command}/live/{}.flv", self.config.name);
         }
     }
 

@@ -30,7 +30,7 @@ fn task(failover: FailoverPolicy) -> RelayTask {
         tls,
         points: PublishPoints::default(),
         events: EventBus::default(),
-        watch_at: Arc::default(),
+        watch_with: Arc::default(),
         hooks: TestHooks::from_env(),
     };
     let push = PushConfig {
