@@ -31,6 +31,13 @@ async fn stage(primary: Feed, backup: Feed, keys: &str) -> Stage {
     Stage { relayd, primary, ingest, _origin: origin }
 }
 
+/// Of one scene, and on one clock.
+fn two_encodes() -> (Encode, Encode) {
+    let first = Encode::live("first");
+    let second = Encode::live("second").on(first.clock());
+    (first, second)
+}
+
 impl Stage {
     async fn aligned(&self) {
         self.relayd
@@ -110,8 +117,7 @@ async fn a_primary_slower_than_real_time_is_left() {
 
 #[tokio::test]
 async fn a_silent_primary_is_left() {
-    let first = Encode::live("first");
-    let second = Encode::live("second").on(first.clock());
+    let (first, second) = two_encodes();
     let stage = stage(Feed::of(&first), Feed::of(&second), "stall_timeout = \"700ms\"").await;
     stage.ingest.published(60).await;
 
@@ -122,29 +128,22 @@ async fn a_silent_primary_is_left() {
 }
 
 #[tokio::test]
-async fn a_primary_without_picture_is_left() {
-    let first = Encode::live("first");
-    let second = Encode::live("second").on(first.clock());
-    let stage = stage(Feed::of(&first).mute_video_at(1000), Feed::of(&second), "no_video = \"500ms\"").await;
-
-    stage.active("backup").await;
-    judge_keyframe_splice(&stage.flows_on().await, &[&first, &second]);
-}
-
-#[tokio::test]
-async fn a_primary_without_sound_is_left() {
-    let first = Encode::live("first");
-    let second = Encode::live("second").on(first.clock());
-    let stage = stage(Feed::of(&first).mute_audio_at(1000), Feed::of(&second), "no_audio = \"500ms\"").await;
-
-    stage.active("backup").await;
-    judge_keyframe_splice(&stage.flows_on().await, &[&first, &second]);
+async fn a_primary_without_picture_or_sound_is_left() {
+    let without: [(fn(Feed) -> Feed, _); 2] = [
+        (|feed| feed.mute_video_at(1000), "no_video = \"500ms\""),
+        (|feed| feed.mute_audio_at(1000), "no_audio = \"500ms\""),
+    ];
+    for (mute, keys) in without {
+        let (first, second) = two_encodes();
+        let stage = stage(mute(Feed::of(&first)), Feed::of(&second), keys).await;
+        stage.active("backup").await;
+        judge_keyframe_splice(&stage.flows_on().await, &[&first, &second]);
+    }
 }
 
 #[tokio::test]
 async fn a_primary_that_is_well_again_is_taken_back() {
-    let first = Encode::live("first");
-    let second = Encode::live("second").on(first.clock());
+    let (first, second) = two_encodes();
     let keys = "revert_after = \"500ms\"\nmin_dwell = \"500ms\"";
     let stage = stage(Feed::of(&first), Feed::of(&second), keys).await;
     stage.ingest.published(60).await;
@@ -161,8 +160,7 @@ async fn a_primary_that_is_well_again_is_taken_back() {
 #[tokio::test]
 async fn a_cold_standby_is_connected_when_it_is_needed() {
     let (origin, ingest) = (Origin::start().await, Ingest::start().await);
-    let first = Encode::live("first");
-    let second = Encode::live("second").on(first.clock());
+    let (first, second) = two_encodes();
     let (primary, backup) = (origin.serve("primary", Feed::of(&first)), origin.serve("backup", Feed::of(&second)));
     let parts = [
         pull("primary", primary.url(), ""),
