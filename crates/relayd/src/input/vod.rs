@@ -2,6 +2,7 @@
 
 mod item;
 mod item_clock;
+mod pacer;
 
 use std::{pin::pin, time::Duration};
 
@@ -9,7 +10,11 @@ use relay::{Backoff, Reason, Report};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use self::{item::Items, item_clock::ItemClock};
+use self::{
+    item::Items,
+    item_clock::ItemClock,
+    pacer::{Pacer, is_long},
+};
 use super::{Command, Files, Gone, Link, Shared, error::InputError};
 use crate::config::{Loops, VodConfig, VodItem};
 
@@ -86,21 +91,19 @@ enum Ended {
     Failed(InputError),
 }
 
-/// The list's own clock: items follow one another without a seam.
+/// A turn of the list: items follow one another without a seam.
 struct Player<'a> {
     items: Items<'a>,
-    start: Option<Instant>,
+    pacer: Pacer,
     /// Media time since the start at which the present item begins, in ms.
     base: u64,
     /// Media time of the end of what has been played.
     end: u64,
-    /// The furthest media time that was due.
-    reached: Duration,
 }
 
 impl<'a> Player<'a> {
     fn new(items: Items<'a>) -> Self {
-        Self { items, start: None, base: 0, end: 0, reached: Duration::ZERO }
+        Self { items, pacer: Pacer::default(), base: 0, end: 0 }
     }
 
     async fn play(mut self, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
@@ -156,12 +159,15 @@ impl<'a> Player<'a> {
     /// Waits until the next round may begin; the reason when the turn is over. The line goes on with the clock meanwhile.
     async fn rest(&mut self, until: Instant, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
         let told = wait_for(until, link).await?;
-        let passed = self.start.map_or(Duration::ZERO, |start| start.elapsed());
-        self.end = self.end.max(u64::try_from(passed.as_millis()).unwrap_or(self.end));
+        self.end = self.end.max(self.pacer.position(Instant::now()));
         Ok(told)
     }
 
     async fn play_item(&mut self, item: &VodItem, link: &mut Link) -> Result<Item, Gone> {
+        if let Some(end) = self.pacer.expected(self.end) {
+            // The last frame of the item before lasts up to there; this one is opened meanwhile.
+            announce(end, link).await?;
+        }
         let mut deadline = Instant::now() + SILENCE;
         let mut body = match unless_told(link, self.items.open(item, deadline)).await? {
             Ok(Ok(body)) => body,
@@ -198,7 +204,8 @@ impl<'a> Player<'a> {
                 self.end = self.base + clock.end;
                 // Wire timestamps wrap; the relay unwraps them.
                 tag.timestamp = (at & u64::from(u32::MAX)) as u32;
-                if let Err(reason) = self.wait_until(at, link).await? {
+                let due = self.pacer.due(at, Instant::now());
+                if let Err(reason) = wait_for(due, link).await? {
                     return Ok(Item::Restarted(reason));
                 }
                 link.report(vec![Report::Bytes(tag.body.len() as u64), Report::Tag(tag)]).await?;
@@ -220,27 +227,20 @@ impl<'a> Player<'a> {
             }
         }
     }
-
-    /// Waits until media time `at` is due; the reason when the turn is over.
-    async fn wait_until(&mut self, at: u64, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
-        let (now, at) = (Instant::now(), Duration::from_millis(at));
-        let start = self.start.get_or_insert(now);
-        // What has been held up for long is played in real time all the same, not all at once. A track that lies behind
-        // the other one in the file is not held up.
-        self.reached = self.reached.max(at);
-        if now > *start + self.reached + HELD_UP {
-            *start = now - self.reached;
-        }
-        wait_for(*start + at, link).await
-    }
 }
 
-/// Waits for a moment that is no silence of the item's.
+/// Waits for a moment, which is no silence of the item's; the reason when the turn is over.
 async fn wait_for(due: Instant, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
-    if due > Instant::now() + SHORT_WAIT {
+    announce(due, link).await?;
+    unless_told(link, sleep_until(due)).await
+}
+
+/// Lets nobody take the time up to `due` for silence.
+async fn announce(due: Instant, link: &Link) -> Result<(), Gone> {
+    if is_long(due, Instant::now()) {
         link.report(vec![Report::Due(due.into_std())]).await?;
     }
-    unless_told(link, sleep_until(due)).await
+    Ok(())
 }
 
 enum Item {
@@ -281,7 +281,6 @@ async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
 const SILENCE: Duration = Duration::from_secs(10);
 /// Rounds begin this far apart: a list that is over sooner would only be opened, and asked for, without end.
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
-/// What comes later than this is not caught up with: the list goes on behind the gap.
-const HELD_UP: Duration = Duration::from_secs(1);
-/// A tag that waits longer for its moment is announced.
-const SHORT_WAIT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
