@@ -29,7 +29,7 @@ pub(super) async fn run(config: VodConfig, shared: &Shared, files: &Files, mut l
             Ok(()) => {
                 link.report(vec![Report::Ready]).await?;
                 wait_for_turn(&mut link).await?;
-                Player::new(items).play(&mut link, &mut backoff).await?
+                Player::new(items, &mut backoff).play(&mut link).await?
             }
             Err(error) => Ended::Failed(error),
         };
@@ -94,6 +94,8 @@ enum Ended {
 /// A turn of the list: items follow one another without a seam.
 struct Player<'a> {
     items: Items<'a>,
+    /// Until it has been told of this turn's first tag.
+    backoff: Option<&'a mut Backoff>,
     pacer: Pacer,
     /// Media time since the start at which the present item begins, in ms.
     base: u64,
@@ -102,11 +104,11 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn new(items: Items<'a>) -> Self {
-        Self { items, pacer: Pacer::default(), base: 0, end: 0 }
+    fn new(items: Items<'a>, backoff: &'a mut Backoff) -> Self {
+        Self { items, backoff: Some(backoff), pacer: Pacer::default(), base: 0, end: 0 }
     }
 
-    async fn play(mut self, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
+    async fn play(mut self, link: &mut Link) -> Result<Ended, Gone> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
@@ -141,7 +143,6 @@ impl<'a> Player<'a> {
                 // Nothing would hold back the rounds to come.
                 return Ok(Ended::Failed(InputError::NoDuration));
             }
-            backoff.succeeded(std::time::Instant::now());
             round += 1;
             if let Loops::Times(more) = self.items.config.loops
                 && round > more
@@ -207,6 +208,9 @@ impl<'a> Player<'a> {
                 let due = self.pacer.due(at, Instant::now());
                 if let Err(reason) = wait_for(due, link).await? {
                     return Ok(Item::Restarted(reason));
+                }
+                if let Some(backoff) = self.backoff.take() {
+                    backoff.succeeded(std::time::Instant::now());
                 }
                 link.report(vec![Report::Bytes(tag.body.len() as u64), Report::Tag(tag)]).await?;
                 deadline = Instant::now() + SILENCE;

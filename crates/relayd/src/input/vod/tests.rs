@@ -46,8 +46,8 @@ async fn play(config: &VodConfig, backoff: &mut Backoff) -> (Ended, Vec<Report>)
     let (reports, mut reported) = mpsc::channel(64);
     let (_relay, commands) = mpsc::channel(1);
     let mut link = Link { task: 1, reports, commands, meter: Arc::default(), throttle: Throttle::default() };
-    let player = Player::new(Items { config, shared: &shared, files: &files });
-    let ended = player.play(&mut link, backoff).await.expect("the relay is there");
+    let player = Player::new(Items { config, shared: &shared, files: &files }, backoff);
+    let ended = player.play(&mut link).await.expect("the relay is there");
     drop(link);
     let mut all = Vec::new();
     while let Some(Reports { reports, .. }) = reported.recv().await {
@@ -68,4 +68,20 @@ async fn an_item_lasts_up_to_its_end_whatever_the_next_one_takes_to_open() {
         _ => panic!("{reports:?}"),
     };
     assert_eq!(end - second, Duration::from_secs(1), "the last slide's own time");
+}
+
+#[tokio::test]
+async fn a_turn_counts_as_a_success_from_its_first_tag_on() {
+    let folder = TempDir::new();
+    let config = list([folder.write("slide.flv", slides(&[0]))]);
+    let retry = config.retry;
+    let mut backoff = Backoff::new(retry);
+    let now = std::time::Instant::now();
+    for _ in 0..10 {
+        backoff.failed(now, 1.0);
+    }
+    let (ended, _) = play(&config, &mut backoff).await;
+    assert!(matches!(ended, Ended::Failed(InputError::NoDuration)));
+    let stable = std::time::Instant::now() + Duration::from_secs(30);
+    assert_eq!(backoff.failed(stable, 1.0), Some(retry.min), "as if the turn had lasted for 30 s");
 }
