@@ -169,8 +169,7 @@ impl<'a> Player<'a> {
             // The last frame of the item before lasts up to there; this one is opened meanwhile.
             announce(end, link).await?;
         }
-        let mut deadline = Instant::now() + SILENCE;
-        let mut body = match unless_told(link, self.items.open(item, deadline)).await? {
+        let mut body = match unless_told(link, self.items.open(item)).await? {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => return Ok(Item::Failed(error)),
             Err(reason) => return Ok(Item::Restarted(reason)),
@@ -179,6 +178,7 @@ impl<'a> Player<'a> {
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
+        let mut deadline = Instant::now() + SILENCE;
         loop {
             let piece = match unless_told(link, body.next(deadline)).await? {
                 Ok(piece) => piece,
@@ -266,8 +266,8 @@ async fn validate(items: Items<'_>) -> Result<(), InputError> {
 }
 
 async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
+    let mut body = items.open(item).await?;
     let deadline = Instant::now() + SILENCE;
-    let mut body = items.open(item, deadline).await?;
     let mut flv = items.demuxer();
     let mut reports = Vec::new();
     loop {
@@ -281,7 +281,7 @@ async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
     }
 }
 
-/// How long an item may give no tag, its opening included. The time for which a tag waits for its moment does not count.
+/// How long an item that is open may give no tag. The time for which a tag waits for its moment does not count.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Rounds begin this far apart: a list that is over sooner would only be opened, and asked for, without end.
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
