@@ -43,7 +43,7 @@ pub enum Report {
     Bytes(u64),
     /// A tag came.
     Tag(Tag),
-    /// A vod's next tag is there, and waits until then.
+    /// A vod paces itself: its next tag is there and waits until then, or what it has played lasts until then.
     Due(Instant),
     /// So many tags without a body came, and were dropped.
     EmptyTags(u64),

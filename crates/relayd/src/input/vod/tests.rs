@@ -63,10 +63,7 @@ async fn an_item_lasts_up_to_its_end_whatever_the_next_one_takes_to_open() {
     let (ended, reports) = play(&config, &mut Backoff::new(config.retry)).await;
     assert!(matches!(ended, Ended::Played));
     let due = |report: &Report| if let Report::Due(at) = report { Some(*at) } else { None };
-    let (second, end) = match reports.iter().filter_map(due).collect::<Vec<_>>()[..] {
-        [second, end] => (second, end),
-        _ => panic!("{reports:?}"),
-    };
+    let [second, end] = reports.iter().filter_map(due).collect::<Vec<_>>()[..] else { panic!("{reports:?}") };
     assert_eq!(end - second, Duration::from_secs(1), "the last slide's own time");
 }
 
