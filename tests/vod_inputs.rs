@@ -137,8 +137,8 @@ async fn a_pipe_in_the_list_is_left_out_and_told() {
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
-/// Serves a file once the gate is open, and behind it, if it `drips`, a tag that comes a byte at a time.
-async fn serve(content: Vec<u8>, gate: watch::Receiver<bool>, drips: bool) -> String {
+/// Serves a file, its rest once the gate is open, and behind it, if it `drips`, a tag that comes a byte at a time.
+async fn serve(content: [Vec<u8>; 2], gate: watch::Receiver<bool>, drips: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a.flv", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -151,14 +151,15 @@ async fn serve(content: Vec<u8>, gate: watch::Receiver<bool>, drips: bool) -> St
 
 async fn answer(
     mut stream: TcpStream,
-    content: Vec<u8>,
+    [content, rest]: [Vec<u8>; 2],
     mut gate: watch::Receiver<bool>,
     drips: bool,
 ) -> io::Result<()> {
     let _request = stream.read(&mut [0; 4_096]).await?;
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n").await?;
-    gate.wait_for(|is_open| *is_open).await.map_err(io::Error::other)?;
     stream.write_all(&content).await?;
+    gate.wait_for(|is_open| *is_open).await.map_err(io::Error::other)?;
+    stream.write_all(&rest).await?;
     if !drips {
         return stream.shutdown().await;
     }
@@ -177,7 +178,7 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     let (clip, spare) = (Encode::live("clip"), Encode::live("spare"));
     let feed = origin.serve("spare", Feed::of(&spare));
     let (_gate, open) = watch::channel(true);
-    let url = serve(clip.file(CLIP_MS).to_vec(), open, true).await;
+    let url = serve([clip.file(CLIP_MS).to_vec(), Vec::new()], open, true).await;
     let parts = [
         vod("drip", &[&url], -1),
         pull("backup", feed.url(), ""),
@@ -186,8 +187,7 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     ];
     let relayd = start(&relay("r", &parts)).await;
 
-    let status = relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
-    assert_eq!(input_of(&status, "drip")["bitrate_bps"], 0, "{status}");
+    relayd.until("r", "the backup feeds", |status| status["active_input"] == "backup").await;
     relayd.logs("the input was lost reason=\"no_bytes\"").await;
     let lost = "relayd_input_lost_total{input=\"drip\",reason=\"no_bytes\",relay=\"r\"}";
     eventually("it is counted", testkit::DEADLINE, async || {
@@ -203,6 +203,30 @@ async fn an_item_that_drips_is_left_for_the_backup() {
     assert_eq!(ingest.records().len(), 1, "the output reconnected");
 }
 
+/// The status is asked for more often than the detectors look: that puts nothing off.
+#[tokio::test]
+async fn an_item_that_hangs_without_a_backup_is_told_and_goes_on() {
+    let (ingest, clip) = (Ingest::start().await, Encode::live("clip"));
+    let file = clip.file(CLIP_MS);
+    let (before, behind) = file.split_at(file.len() / 2);
+    let (gate, closed) = watch::channel(false);
+    let url = serve([before.to_vec(), behind.to_vec()], closed, false).await;
+    let parts = [vod("clip", &[&url], 0), failover("stall_timeout = \"1s\""), output("1", &ingest.url("key"), "")];
+    let relayd = start(&relay("r", &parts)).await;
+
+    let is = |status: &Value, state: &str| input_of(status, "clip")["state"] == state;
+    relayd.until("r", "it feeds", |status| is(status, "live")).await;
+    let hangs = |status: &Value| is(status, "stalled") && input_of(status, "clip")["bitrate_bps"] == 0;
+    let status = relayd.until("r", "it is told to hang", hangs).await;
+    assert_eq!((&status["state"], &status["active_input"]), (&"running".into(), &"clip".into()), "{status}");
+    gate.send_replace(true);
+    relayd.until("r", "it feeds again", |status| is(status, "live")).await;
+    let record = ingest.ended(0).await;
+    judge::monotonic(&record);
+    judge::genuine(&record, &[&clip]);
+    assert_eq!(record.ids(Track::Video).len(), 48);
+}
+
 #[tokio::test]
 async fn an_item_that_comes_late_is_played_in_real_time_all_the_same() {
     let (origin, ingest, pace) = (Origin::start().await, Ingest::start().await, Ingest::start().await);
@@ -210,7 +234,7 @@ async fn an_item_that_comes_late_is_played_in_real_time_all_the_same() {
     let feed = origin.serve("live", Feed::of(&live));
     let (first, late) = (Encode::live("first"), Encode::live("late").header_variant(1));
     let (gate, closed) = watch::channel(false);
-    let url = serve(late.file(CLIP_MS).to_vec(), closed, false).await;
+    let url = serve([Vec::new(), late.file(CLIP_MS).to_vec()], closed, false).await;
     let parts = [vod("clips", &["file:first.flv", &url], 0), output("1", &ingest.url("key"), "")];
     let clock = relay("clock", &[pull("live", feed.url(), ""), output("2", &pace.url("key"), "")]);
     let _relayd = setup(&format!("{}{clock}", relay("r", &parts))).file("first.flv", first.file(CLIP_MS)).start().await;

@@ -222,7 +222,7 @@ impl World {
             return;
         }
         loop {
-            let wake = self.failover.wake_at(self.instant());
+            let wake = self.failover.wake_at();
             let at = wake.saturating_duration_since(self.start).as_micros().div_ceil(1_000) as u64;
             if at >= until {
                 return;

@@ -43,7 +43,7 @@ pub enum Report {
     Bytes(u64),
     /// A tag came.
     Tag(Tag),
-    /// A vod's next tag is there, and waits until then.
+    /// A vod paces itself: its next tag is there and waits until then, or what it has played lasts until then.
     Due(Instant),
     /// So many tags without a body came, and were dropped.
     EmptyTags(u64),
@@ -122,7 +122,7 @@ pub struct Failover {
     splices: BTreeMap<Reason, u64>,
     reverts: VecDeque<Instant>,
     reverts_exhausted: bool,
-    wake_at: Option<Instant>,
+    wake_at: Instant,
     actions: VecDeque<Action>,
 }
 
@@ -194,7 +194,7 @@ impl Failover {
             splices: BTreeMap::new(),
             reverts: VecDeque::new(),
             reverts_exhausted: false,
-            wake_at: None,
+            wake_at: now,
             actions: VecDeque::new(),
         };
         failover.want_inputs();
@@ -249,7 +249,7 @@ impl Failover {
 
     /// Looks at everything that depends on time alone. Due at [`wake_at`](Self::wake_at).
     pub fn tick(&mut self, now: Instant) {
-        self.wake_at = None;
+        self.wake_at = now + DETECTOR_INTERVAL;
         self.find_trouble(now);
         self.align(now);
         self.choose(now);
@@ -274,9 +274,10 @@ impl Failover {
     }
 
     /// When [`tick`](Self::tick) is due, unless something is reported earlier.
-    pub fn wake_at(&self, now: Instant) -> Instant {
-        let detectors = now + DETECTOR_INTERVAL;
-        self.wake_at.map_or(detectors, |wake_at| wake_at.min(detectors))
+    ///
+    /// It counts from the last tick: however often it is asked for meanwhile, it comes no later.
+    pub fn wake_at(&self) -> Instant {
+        self.wake_at
     }
 
     /// Where the relay stands.

@@ -71,7 +71,7 @@ impl Health {
         }
     }
 
-    /// Bytes came, or (vod) are there and wait for their moment.
+    /// Bytes came, or (vod) are not due before.
     pub(crate) fn bytes(&mut self, at: Instant) {
         self.bytes = at;
     }

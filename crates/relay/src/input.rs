@@ -206,7 +206,7 @@ impl Input {
         self.measure_rate(now);
     }
 
-    /// A vod has its next tag and waits for its moment: it is not silent before `at`.
+    /// A vod waits by itself until `at`: it is not silent before.
     pub(crate) fn is_due(&mut self, at: Instant) {
         self.health.bytes(at);
     }

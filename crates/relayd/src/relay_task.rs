@@ -159,7 +159,7 @@ impl RelayTask {
                 self.finished = self.stop().await;
                 continue;
             }
-            let decision = self.running.as_ref().map(|running| running.wake_at(now));
+            let decision = self.running.as_ref().map(Running::wake_at);
             let wake_at = self.rest.ends().or(decision);
             tokio::select! {
                 happening = next(self.running.as_mut(), &mut batch) => match happening {

@@ -228,7 +228,7 @@ impl Failover {
     }
 
     pub(super) fn look_again(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |wake_at| wake_at.min(at)));
+        self.wake_at = self.wake_at.min(at);
     }
 }
 

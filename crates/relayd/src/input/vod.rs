@@ -2,6 +2,7 @@
 
 mod item;
 mod item_clock;
+mod pacer;
 
 use std::{pin::pin, time::Duration};
 
@@ -9,7 +10,11 @@ use relay::{Backoff, Reason, Report};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use self::{item::Items, item_clock::ItemClock};
+use self::{
+    item::Items,
+    item_clock::ItemClock,
+    pacer::{Pacer, is_long},
+};
 use super::{Command, Files, Gone, Link, Shared, error::InputError};
 use crate::config::{Loops, VodConfig, VodItem};
 
@@ -24,7 +29,7 @@ pub(super) async fn run(config: VodConfig, shared: &Shared, files: &Files, mut l
             Ok(()) => {
                 link.report(vec![Report::Ready]).await?;
                 wait_for_turn(&mut link).await?;
-                Player::new(items).play(&mut link, &mut backoff).await?
+                Player::new(items, &mut backoff).play(&mut link).await?
             }
             Err(error) => Ended::Failed(error),
         };
@@ -86,24 +91,24 @@ enum Ended {
     Failed(InputError),
 }
 
-/// The list's own clock: items follow one another without a seam.
+/// A turn of the list: items follow one another without a seam.
 struct Player<'a> {
     items: Items<'a>,
-    start: Option<Instant>,
+    /// Until it has been told of this turn's first tag.
+    backoff: Option<&'a mut Backoff>,
+    pacer: Pacer,
     /// Media time since the start at which the present item begins, in ms.
     base: u64,
     /// Media time of the end of what has been played.
     end: u64,
-    /// The furthest media time that was due.
-    reached: Duration,
 }
 
 impl<'a> Player<'a> {
-    fn new(items: Items<'a>) -> Self {
-        Self { items, start: None, base: 0, end: 0, reached: Duration::ZERO }
+    fn new(items: Items<'a>, backoff: &'a mut Backoff) -> Self {
+        Self { items, backoff: Some(backoff), pacer: Pacer::default(), base: 0, end: 0 }
     }
 
-    async fn play(mut self, link: &mut Link, backoff: &mut Backoff) -> Result<Ended, Gone> {
+    async fn play(mut self, link: &mut Link) -> Result<Ended, Gone> {
         link.report(vec![Report::Connected]).await?;
         let mut round = 0u64;
         loop {
@@ -138,7 +143,6 @@ impl<'a> Player<'a> {
                 // Nothing would hold back the rounds to come.
                 return Ok(Ended::Failed(InputError::NoDuration));
             }
-            backoff.succeeded(std::time::Instant::now());
             round += 1;
             if let Loops::Times(more) = self.items.config.loops
                 && round > more
@@ -156,14 +160,16 @@ impl<'a> Player<'a> {
     /// Waits until the next round may begin; the reason when the turn is over. The line goes on with the clock meanwhile.
     async fn rest(&mut self, until: Instant, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
         let told = wait_for(until, link).await?;
-        let passed = self.start.map_or(Duration::ZERO, |start| start.elapsed());
-        self.end = self.end.max(u64::try_from(passed.as_millis()).unwrap_or(self.end));
+        self.end = self.end.max(self.pacer.position(Instant::now()));
         Ok(told)
     }
 
     async fn play_item(&mut self, item: &VodItem, link: &mut Link) -> Result<Item, Gone> {
-        let mut deadline = Instant::now() + SILENCE;
-        let mut body = match unless_told(link, self.items.open(item, deadline)).await? {
+        if let Some(end) = self.pacer.expected(self.end) {
+            // The last frame of the item before lasts up to there; this one is opened meanwhile.
+            announce(end, link).await?;
+        }
+        let mut body = match unless_told(link, self.items.open(item)).await? {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => return Ok(Item::Failed(error)),
             Err(reason) => return Ok(Item::Restarted(reason)),
@@ -172,6 +178,7 @@ impl<'a> Player<'a> {
         let mut clock = ItemClock::default();
         let mut tags = 0u64;
         self.base = self.end;
+        let mut deadline = Instant::now() + SILENCE;
         loop {
             let piece = match unless_told(link, body.next(deadline)).await? {
                 Ok(piece) => piece,
@@ -198,8 +205,12 @@ impl<'a> Player<'a> {
                 self.end = self.base + clock.end;
                 // Wire timestamps wrap; the relay unwraps them.
                 tag.timestamp = (at & u64::from(u32::MAX)) as u32;
-                if let Err(reason) = self.wait_until(at, link).await? {
+                let due = self.pacer.due(at, Instant::now());
+                if let Err(reason) = wait_for(due, link).await? {
                     return Ok(Item::Restarted(reason));
+                }
+                if let Some(backoff) = self.backoff.take() {
+                    backoff.succeeded(std::time::Instant::now());
                 }
                 link.report(vec![Report::Bytes(tag.body.len() as u64), Report::Tag(tag)]).await?;
                 deadline = Instant::now() + SILENCE;
@@ -220,27 +231,20 @@ impl<'a> Player<'a> {
             }
         }
     }
-
-    /// Waits until media time `at` is due; the reason when the turn is over.
-    async fn wait_until(&mut self, at: u64, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
-        let (now, at) = (Instant::now(), Duration::from_millis(at));
-        let start = self.start.get_or_insert(now);
-        // What has been held up for long is played in real time all the same, not all at once. A track that lies behind
-        // the other one in the file is not held up.
-        self.reached = self.reached.max(at);
-        if now > *start + self.reached + HELD_UP {
-            *start = now - self.reached;
-        }
-        wait_for(*start + at, link).await
-    }
 }
 
-/// Waits for a moment that is no silence of the item's.
+/// Waits for a moment, which is no silence of the item's; the reason when the turn is over.
 async fn wait_for(due: Instant, link: &mut Link) -> Result<Result<(), Reason>, Gone> {
-    if due > Instant::now() + SHORT_WAIT {
+    announce(due, link).await?;
+    unless_told(link, sleep_until(due)).await
+}
+
+/// Lets nobody take the time up to `due` for silence.
+async fn announce(due: Instant, link: &Link) -> Result<(), Gone> {
+    if is_long(due, Instant::now()) {
         link.report(vec![Report::Due(due.into_std())]).await?;
     }
-    unless_told(link, sleep_until(due)).await
+    Ok(())
 }
 
 enum Item {
@@ -262,8 +266,8 @@ async fn validate(items: Items<'_>) -> Result<(), InputError> {
 }
 
 async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
+    let mut body = items.open(item).await?;
     let deadline = Instant::now() + SILENCE;
-    let mut body = items.open(item, deadline).await?;
     let mut flv = items.demuxer();
     let mut reports = Vec::new();
     loop {
@@ -277,11 +281,10 @@ async fn first_tag(item: &VodItem, items: Items<'_>) -> Result<(), InputError> {
     }
 }
 
-/// How long an item may give no tag, its opening included. The time for which a tag waits for its moment does not count.
+/// How long an item that is open may give no tag. The time for which a tag waits for its moment does not count.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Rounds begin this far apart: a list that is over sooner would only be opened, and asked for, without end.
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
-/// What comes later than this is not caught up with: the list goes on behind the gap.
-const HELD_UP: Duration = Duration::from_secs(1);
-/// A tag that waits longer for its moment is announced.
-const SHORT_WAIT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

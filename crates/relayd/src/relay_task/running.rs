@@ -50,8 +50,8 @@ impl Running {
     }
 
     /// When a decision is due, or audio is to leave.
-    pub(super) fn wake_at(&self, now: Instant) -> Instant {
-        let decision = self.failover.wake_at(now);
+    pub(super) fn wake_at(&self) -> Instant {
+        let decision = self.failover.wake_at();
         self.flush_at.map_or(decision, |flush_at| flush_at.min(decision))
     }
 

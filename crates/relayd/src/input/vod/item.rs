@@ -38,8 +38,8 @@ pub(super) struct OpenFile {
 }
 
 impl Items<'_> {
-    /// Opens an item.
-    pub(super) async fn open(self, item: &VodItem, deadline: Instant) -> Result<Body, InputError> {
+    /// Opens an item: a file within [`SILENCE`], a server's within its `connect_timeout`.
+    pub(super) async fn open(self, item: &VodItem) -> Result<Body, InputError> {
         match item {
             VodItem::File(path) => {
                 let egress = self.shared.egress.clone();
@@ -47,7 +47,7 @@ impl Items<'_> {
                     let path = path.clone();
                     move || Ok(OpenFile { file: guard::open(&egress, &path)?, path })
                 };
-                let opened = self.files.call(path, deadline, opening).await?;
+                let opened = self.files.call(path, Instant::now() + SILENCE, opening).await?;
                 Ok(Body::File(Arc::new(opened), self.files.clone()))
             }
             VodItem::Http(url) => {
@@ -58,8 +58,7 @@ impl Items<'_> {
                     max_tag_size: self.config.max_tag_size,
                     retry: self.config.retry,
                 };
-                let opened = timeout_at(deadline, pull::open(&pull, self.shared)).await;
-                let pieces = opened.map_err(|_| InputError::Silent(SILENCE))??.bytes_stream();
+                let pieces = pull::open(&pull, self.shared).await?.bytes_stream();
                 let pieces = pieces.map(|piece| piece.map_err(|error| InputError::Http(error.without_url())));
                 Ok(Body::Http(pieces.boxed()))
             }
