@@ -129,13 +129,13 @@ async fn a_silent_primary_is_left() {
 
 #[tokio::test]
 async fn a_primary_without_picture_or_sound_is_left() {
-    let without: [(fn(Feed) -> Feed, _); 2] = [
-        (|feed| feed.mute_video_at(1000), "no_video = \"500ms\""),
-        (|feed| feed.mute_audio_at(1000), "no_audio = \"500ms\""),
+    let (first, second) = two_encodes();
+    let without = [
+        (Feed::of(&first).mute_video_at(1000), "no_video = \"500ms\""),
+        (Feed::of(&first).mute_audio_at(1000), "no_audio = \"500ms\""),
     ];
-    for (mute, keys) in without {
-        let (first, second) = two_encodes();
-        let stage = stage(mute(Feed::of(&first)), Feed::of(&second), keys).await;
+    for (primary, keys) in without {
+        let stage = stage(primary, Feed::of(&second), keys).await;
         stage.active("backup").await;
         judge_keyframe_splice(&stage.flows_on().await, &[&first, &second]);
     }
