@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod events;
+mod hang_up;
 mod hooks;
 mod live;
 mod metrics;
