@@ -135,6 +135,51 @@ async fn listeners_to_events_have_seats() {
 }
 
 #[tokio::test]
+async fn who_asks_and_closes_that_side_is_answered() {
+    let relayd = start(&relay("r", &[])).await;
+    let ask = |head: &str, body| format!("{head} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{body}");
+    let (relays, switch) = (ask("GET /api/v1/relays", "{}"), ask("POST /api/v1/relays/r/switch", "{}"));
+    for (asked, statuses) in [
+        (relays.clone(), vec!["200"]),
+        (switch.clone(), vec!["422"]),
+        (format!("{relays}{switch}{relays}"), vec!["200", "422", "200"]),
+        (ask("POST /api/v1/relays/r/switch", "{"), vec!["400"]),
+    ] {
+        let mut socket = TcpStream::connect(relayd.admin()).await.unwrap();
+        socket.write_all(asked.as_bytes()).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let answer = rest(&mut socket).await;
+        let told: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+        assert_eq!(told, statuses, "{asked}\n{answer}");
+        assert!(answer.ends_with('}'), "it is whole: {answer}");
+    }
+}
+
+/// Nothing is relayed and nothing happens, so that nothing is written either.
+#[tokio::test]
+async fn who_watches_and_closes_one_side_or_both_has_gone() {
+    let relayd = start(&format!("[limits]\nviewers = 1\nevent_listeners = 1\n{}", relay("r", &[]))).await;
+    for path in ["/live/r.flv", "/api/v1/events"] {
+        let open = async || http::open(relayd.admin(), "GET", path, &[], b"").await.unwrap();
+        let free = async || {
+            eventually(&format!("{path}: the seat is free"), DEADLINE, async || match open().await {
+                stream if stream.status == 200 => Ok(()),
+                stream => Err(stream.status.to_string()),
+            })
+            .await;
+        };
+        let mut half = TcpStream::connect(relayd.admin()).await.unwrap();
+        half.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await.unwrap();
+        half.shutdown().await.unwrap();
+        let answer = rest(&mut half).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        free().await;
+        // Each look at whether there is one was a viewer who came and went.
+        free().await;
+    }
+}
+
+#[tokio::test]
 async fn one_address_leaves_connections_to_the_others_wherever_the_listener_moves() {
     let limits = "admin_connections = 4\nadmin_per_address = 2";
     let mut relayd = start(&format!("[limits]\n{limits}\n{}", relay("r", &[]))).await;

@@ -105,13 +105,27 @@ async fn the_status_has_the_shape_that_it_promises() {
 }
 
 #[tokio::test]
-async fn unknown_relays_are_a_problem() {
+async fn whatever_is_refused_is_a_problem() {
     let relayd = start(&relay("r", &[])).await;
-    for path in ["/api/v1/relays/other", "/live/other.flv", "/live/r.xyz"] {
-        let response = relayd.get(path).await;
-        assert_eq!(response.status, 404, "{path}");
-        assert_eq!(response.header("content-type"), Some("application/problem+json"), "{path}");
-        assert_eq!(response.json()["status"], 404, "{path}");
+    for (method, path, status) in [
+        ("GET", "/api/v1/relays/other", 404),
+        ("GET", "/live/other.flv", 404),
+        ("GET", "/live/r.xyz", 404),
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/v1/relays/r/panic", 404),
+        ("DELETE", "/api/v1/relays/r", 405),
+        ("POST", "/live/r.flv", 405),
+        ("GET", "/api/v1/relays/r/switch", 405),
+        ("GET", "/api/v1/relays/%ff", 400),
+        ("GET", "/api/v1/relays/%ff/ledger", 400),
+        ("POST", "/api/v1/relays/%ff/switch", 400),
+        ("GET", "/live/%ff.flv", 400),
+    ] {
+        let response = relayd.send(method, path, b"").await;
+        assert_eq!(response.status, status, "{method} {path}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        assert_eq!(response.json()["status"], status, "{method} {path}");
+        assert_eq!(response.header("allow").is_some(), status == 405, "{method} {path}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The process: command line, exit codes, signals, secrets.
 
-use std::{fs::File, process::Command, time::Duration};
+use std::{fs::File, net::TcpListener, process::Command, time::Duration};
 
 use testkit::{Encode, Ended, Feed, Ingest, Origin, Script, Setup, Signal, Step, TempDir, judge};
 
@@ -23,6 +23,27 @@ async fn a_check_prints_what_the_configuration_means_without_its_secrets() {
     }
     let all = format!("{}{}", finished.stdout, finished.stderr);
     assert!(!all.contains("hidden") && !all.contains("pass@"), "{all}");
+}
+
+/// The ingest's port is this test's own: it is known, and nobody can listen there.
+#[tokio::test]
+async fn a_relay_that_is_fed_what_it_sends_is_told_and_not_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ingest = taken.local_addr().unwrap();
+    let looped = [push("in", "live/hidden1"), output("1", &format!("rtmp://{ingest}/live/hidden1?x=hidden2"), "")];
+    let config = format!("[ingest]\nlisten = \"{ingest}\"\n{}", relay("echo", &looped));
+    let warning = "relay.toml: what relay echo sends comes back to an input of its own";
+    let check = setup(&config).argument("--check").run().await;
+    let start = setup(&config).run().await;
+    assert_eq!((check.status.code(), start.status.code()), (Some(0), Some(1)), "{check:?} {start:?}");
+    for stderr in [&check.stderr, &start.stderr] {
+        assert_eq!(stderr.matches(warning).count(), 1, "{stderr}");
+        assert!(!stderr.contains("hidden"), "{stderr}");
+    }
+    let relayd = setup(&relay("echo", &[])).start().await;
+    relayd.rewrite(|before| format!("{}{config}", before.replace("[[relay]]\nname = \"echo\"\n", "")));
+    assert_eq!(relayd.reload().await.status, 409, "nobody can listen there");
+    relayd.logs(warning).await;
 }
 
 #[tokio::test]
@@ -65,7 +86,7 @@ async fn what_cannot_start_says_so_by_its_exit_code() {
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
     assert!(finished.stdout.contains("--check"), "{finished:?}");
 
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for section in ["admin", "ingest"] {
         let finished = setup(&format!("[{section}]\nlisten = \"{address}\"\n")).run().await;

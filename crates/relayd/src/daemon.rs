@@ -53,6 +53,9 @@ pub enum Ended {
 /// Runs until a signal ends it. An error means that it could not start: a listener cannot be bound.
 pub async fn run(config: Config, log: LogLevel) -> anyhow::Result<Ended> {
     raise_descriptor_limit();
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     let mut signals = Signals::new().context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let (reloads, mut asked) = mpsc::channel(1);

@@ -28,6 +28,9 @@ fn main() -> ExitCode {
         }
     };
     if cli.check {
+        for warning in config.warnings() {
+            complain(format_args!("warning: {warning}"));
+        }
         let mut stdout = io::stdout();
         return match stdout.write_all(config.describe().as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -90,7 +93,7 @@ fn try_threads() -> io::Result<()> {
     })
 }
 
-/// Says on the terminal why there is nothing to run. Without a terminal the exit code has to do.
+/// Says on the terminal what is wrong. Without a terminal the exit code has to do.
 fn complain(why: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "relayd: {why}");
 }

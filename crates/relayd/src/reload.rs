@@ -118,6 +118,9 @@ impl Daemon {
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let path = self.config.path.clone();
         let new = load(path).await?;
+        for warning in new.warnings() {
+            warn!("reload: {warning}");
+        }
         // What can fail comes first: beyond here nothing is refused any more.
         let Listeners { admin, ingest, tls_ingest } = Listeners::bind(self, &new).await?;
         let tls_config = new.ingest.as_ref().and_then(|it| it.tls.as_ref());

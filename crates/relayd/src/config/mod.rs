@@ -1,5 +1,6 @@
 //! The configuration of the daemon: read from TOML, checked whole, and typed.
 
+mod cycles;
 mod describe;
 mod error;
 mod files;

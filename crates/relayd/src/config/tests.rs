@@ -9,6 +9,7 @@ use relay::{FailoverPolicy, Flush, LogPolicy, OutputPolicy, RetryPolicy, Timelin
 use super::*;
 use crate::egress::EgressPolicy;
 
+mod cycles;
 mod describing;
 mod resolving;
 

@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod events;
+mod hang_up;
 mod hooks;
 mod live;
 mod metrics;
@@ -145,6 +146,7 @@ impl Http {
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not know this method")
             })
+            .layer(middleware::map_response(problem::retell))
             .layer(middleware::from_fn_with_state(self.clone(), body::read))
             .layer(DefaultBodyLimit::max(self.limits.admin_body))
             .layer(middleware::from_fn_with_state(rules, access::check))

@@ -35,6 +35,17 @@ impl Problem {
     }
 }
 
+/// Refusals of axum's own, such as that of a path that is no UTF-8, become problems as well.
+pub(super) async fn retell(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_JSON);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let detail = if status.is_client_error() { "the request is malformed" } else { "a bug in relayd" };
+    Problem::new(status, detail).into_response()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("error");
@@ -43,6 +54,8 @@ impl IntoResponse for Problem {
         if let Some(field) = self.field {
             body["field"] = field.into();
         }
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        (self.status, [(CONTENT_TYPE, PROBLEM_JSON)], body.to_string()).into_response()
     }
 }
+
+const PROBLEM_JSON: &str = "application/problem+json";

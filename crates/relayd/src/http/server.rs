@@ -6,6 +6,7 @@ use axum::Router;
 use hyper::{
     body::Incoming,
     server::conn::http1::{self, Parts},
+    service::{Service, service_fn},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -18,6 +19,7 @@ use tracing::debug;
 
 use super::{
     Http,
+    hang_up::{Answer, HangUp},
     places::Places,
     refusals::{Limit, Refusals},
     write_limit::WriteLimit,
@@ -43,6 +45,7 @@ impl Server {
         let limits = &side.limits;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
+            .half_close(true)
             .header_read_timeout(limits.admin_head_timeout)
             .max_headers(limits.admin_headers)
             .max_header_size(limits.admin_head);
@@ -76,8 +79,13 @@ impl Server {
 
     async fn converse(self, tcp: TcpStream, peer: SocketAddr) {
         tune(&tcp, self.write_timeout);
-        let stream = TokioIo::new(WriteLimit::new(tcp, self.write_timeout));
-        let service = TowerToHyperService::new(self.router.into_service::<Incoming>());
+        let answer = Answer::default();
+        let stream = TokioIo::new(WriteLimit::new(HangUp::new(tcp, answer.clone()), self.write_timeout));
+        let router = TowerToHyperService::new(self.router.into_service::<Incoming>());
+        let service = service_fn(|request| {
+            let (answering, answer) = (router.call(request), &answer);
+            async move { answering.await.inspect(|response| answer.begin(response)) }
+        });
         let mut connection = self.http.serve_connection(stream, service);
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
