@@ -14,7 +14,7 @@ pub(super) fn read<'a>(
     text: &'a str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(RawConfig, Places<'a>), Vec<Problem>> {
-    let mut places = Places { text, keys: Vec::new() };
+    let mut places = Places::of(text);
     let mut table = DeTable::parse(text).map_err(|error| vec![places.syntax_problem(&error)])?;
     let mut walk = Walk { places: &mut places, env, problems: Vec::new() };
     walk.table(table.get_mut(), "");
@@ -40,10 +40,16 @@ pub(super) fn variable(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Resu
 /// Where each key and value of the file stands.
 pub(super) struct Places<'a> {
     text: &'a str,
+    /// Where each line ends.
+    ends: Vec<usize>,
     keys: Vec<(Range<usize>, String)>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { text, ends: text.match_indices('\n').map(|(end, _)| end).collect(), keys: Vec::new() }
+    }
+
     /// A problem of the key or value at `span`.
     pub(super) fn problem(&self, span: Range<usize>, message: impl Into<String>) -> Problem {
         Problem { line: self.line(&span), key: self.key(&span).to_owned(), message: message.into() }
@@ -57,8 +63,7 @@ impl Places<'_> {
 
     /// The line in which `span` begins, counted from 1.
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
-        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+        1 + self.ends.partition_point(|&end| end < span.start)
     }
 
     /// The innermost key around `span`, with its tables.
