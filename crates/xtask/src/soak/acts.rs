@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use testkit::{Relayd, Script, Signal, http};
 use tokio::{
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -25,37 +25,66 @@ pub(crate) struct Played {
     pub(crate) failures: Vec<String>,
 }
 
-/// Lets one event follow the other, a few at a time, until `end`; returns when all are over.
+/// The opening, then one event after the other, a few at a time, until `end`; returns when all are over.
 pub(crate) async fn play(stage: Arc<Stage>, relayd: Arc<Relayd>, seed: u64, start: Instant, end: Instant) -> Played {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut played = Played::default();
-    let mut busy: Vec<Target> = Vec::new();
-    let mut acts: JoinSet<(Event, Result<(), String>)> = JoinSet::new();
+    let mut scene = Scene { stage, relayd, start, played: Played::default(), busy: Vec::new(), acts: JoinSet::new() };
+    for round in Event::opening(&scene.stage.platforms) {
+        for event in round {
+            scene.begin(event);
+        }
+        while let Some(over) = scene.acts.join_next().await {
+            scene.end(over);
+        }
+    }
     let mut next = Instant::now();
     loop {
         tokio::select! {
             () = sleep_until(next), if next < end => {
                 next += Duration::from_millis(rng.u64(1_000..4_000));
                 // A draw that falls on a busy party is made again.
-                let event = (0..50).find_map(|_| Event::draw(&mut rng, &stage.platforms, &busy));
-                let Some(event) = event else { continue };
-                println!("{} {event}", clock(start));
-                *played.counts.entry(event.name()).or_default() += 1;
-                busy.extend(event.target());
-                let (stage, relayd) = (Arc::clone(&stage), Arc::clone(&relayd));
-                acts.spawn(async move { (event.clone(), act(&event, &stage, &relayd).await) });
-            }
-            Some(over) = acts.join_next() => match over {
-                Ok((event, result)) => {
-                    busy.retain(|&target| Some(target) != event.target());
-                    if let Err(failure) = result {
-                        println!("{} FAILED: {event}: {failure}", clock(start));
-                        played.failures.push(format!("{event}: {failure}"));
-                    }
+                let event = (0..50).find_map(|_| Event::draw(&mut rng, &scene.stage.platforms, &scene.busy));
+                if let Some(event) = event {
+                    scene.begin(event);
                 }
-                Err(panic) => played.failures.push(format!("an event: {panic}")),
-            },
-            else => return played,
+            }
+            Some(over) = scene.acts.join_next() => scene.end(over),
+            else => return scene.played,
+        }
+    }
+}
+
+/// What goes on at present.
+struct Scene {
+    stage: Arc<Stage>,
+    relayd: Arc<Relayd>,
+    start: Instant,
+    played: Played,
+    busy: Vec<Target>,
+    acts: JoinSet<Act>,
+}
+
+type Act = (Event, Result<(), String>);
+
+impl Scene {
+    fn begin(&mut self, event: Event) {
+        println!("{} {event}", clock(self.start));
+        *self.played.counts.entry(event.name()).or_default() += 1;
+        self.busy.extend(event.target());
+        let (stage, relayd) = (Arc::clone(&self.stage), Arc::clone(&self.relayd));
+        self.acts.spawn(async move { (event.clone(), act(&event, &stage, &relayd).await) });
+    }
+
+    fn end(&mut self, over: Result<Act, JoinError>) {
+        match over {
+            Ok((event, result)) => {
+                self.busy.retain(|&target| Some(target) != event.target());
+                if let Err(failure) = result {
+                    println!("{} FAILED: {event}: {failure}", clock(self.start));
+                    self.played.failures.push(format!("{event}: {failure}"));
+                }
+            }
+            Err(panic) => self.played.failures.push(format!("an event: {panic}")),
         }
     }
 }

@@ -55,6 +55,19 @@ pub(crate) enum Target {
 }
 
 impl Event {
+    /// The worst that may come at once, round by round: whoever can be silent or deaf is. What memory that takes is what
+    /// the rest of the run is measured by, and not left to chance.
+    pub(crate) fn opening(platforms: &[Platform]) -> [Vec<Self>; 2] {
+        [0, 1].map(|input| {
+            let mut round = vec![Self::StallPublisher { secs: 2 }];
+            round.extend([TWINS, OTHERS].map(|relay| Self::StallInput { relay, input, secs: 2 }));
+            let others = platforms.iter().enumerate().filter(|(_, platform)| !platform.is_witness);
+            round.extend(others.map(|(output, _)| Self::DeafOutput { output, secs: 8 }));
+            round.extend((0..RELAYS.len()).map(|relay| Self::FrozenViewer { relay, secs: 8 }));
+            round
+        })
+    }
+
     /// Draws one that disturbs none of `busy`; None when the draw does.
     pub(crate) fn draw(rng: &mut Rng, platforms: &[Platform], busy: &[Target]) -> Option<Self> {
         let output = rng.usize(..platforms.len());
