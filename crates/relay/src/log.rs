@@ -185,6 +185,7 @@ impl Log {
             self.entries.pop_front();
             self.first += 1;
         }
+        cost::fit(&mut self.entries);
         if self.videos == 0 {
             // The programme has gone on without video for as long as the log reaches back.
             self.has_video = false;

@@ -117,6 +117,7 @@ impl Ring {
             self.passed_over += u64::from(!oldest.relayed);
             self.first += 1;
         }
+        cost::fit(&mut self.held);
     }
 
     /// Forgets everything, headers included; numbers go on.
@@ -269,6 +270,19 @@ mod tests {
         assert_eq!((&**ring.headers(), ring.bytes), (&want, recount(&ring)));
     }
 
+    #[test]
+    fn a_flood_of_tiny_tags_leaves_no_room_behind() {
+        let mut ring = ring(1 << 20);
+        for _ in 0..20_000 {
+            push(&mut ring, 0, 2);
+        }
+        assert!(ring.held.len() > 4_000);
+        for _ in 0..200 {
+            push(&mut ring, 0, 10_000);
+        }
+        assert!(ring.held.len() < 110 && ring.held.capacity() < 300, "{} places", ring.held.capacity());
+    }
+
     proptest! {
         /// `(what comes, its size)`.
         #[test]
@@ -288,6 +302,7 @@ mod tests {
                     _ => push(&mut ring, dts, len),
                 }
                 prop_assert_eq!(ring.bytes, recount(&ring));
+                prop_assert!(ring.held.capacity() <= 2 * ring.held.len() + cost::SPARE);
                 prop_assert!(ring.held.is_empty() || ring.bytes <= ring.policy.max_bytes);
             }
         }

@@ -125,6 +125,20 @@ fn headers_count_while_entries_refer_to_them() {
     assert!(log.bytes() <= 40_000);
 }
 
+#[test]
+fn a_flood_of_tiny_tags_leaves_no_room_behind() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    for _ in 0..20_000 {
+        log.push(&placed(Class::Audio, 0, 2), now);
+    }
+    assert!(log.entries.len() > 1_000);
+    for _ in 0..200 {
+        log.push(&placed(Class::Key, 0, 10_000), now);
+    }
+    assert!(log.entries.len() < 110 && log.entries.capacity() < 300, "{} places", log.entries.capacity());
+}
+
 proptest! {
     /// `(what comes, its size)`: whatever is held or referred to, its bytes are counted.
     #[test]
@@ -146,6 +160,7 @@ proptest! {
             let sets = log.entries().filter_map(|entry| entry.headers.as_ref()).chain([&log.headers]);
             held.extend(sets.flat_map(|set| set.iter()).map(of));
             prop_assert!(held.values().sum::<usize>() <= log.bytes());
+            prop_assert!(log.entries.capacity() <= 2 * log.entries.len() + cost::SPARE);
             prop_assert!(log.entries.is_empty() || log.bytes() <= 20_000);
         }
     }
