@@ -10,6 +10,7 @@ use flv::{Class, Kind, Tag, amf0};
 use crate::{
     alignment::{Alignment, Mark, Print},
     anchor::Anchor,
+    bitrate::Bitrate,
     fault::{Fault, FaultCounts, FaultKind, Reason},
     health::{Health, Tracks, Trouble},
     policy::{FailoverPolicy, LogPolicy, OnFault, TimelinePolicy},
@@ -106,15 +107,7 @@ pub struct Input {
     broken: bool,
     has_connected: bool,
     healthy_since: Option<Instant>,
-    rate: Rate,
-}
-
-/// Bytes per second over the last window of two to four seconds.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    began: Instant,
-    bytes: u64,
-    per_second: f64,
+    pub(crate) bitrate: Bitrate,
 }
 
 impl Input {
@@ -146,7 +139,7 @@ impl Input {
             broken: false,
             has_connected: false,
             healthy_since: None,
-            rate: Rate { began: epoch, bytes: 0, per_second: 0.0 },
+            bitrate: Bitrate::new(epoch),
         }
     }
 
@@ -180,7 +173,7 @@ impl Input {
         self.broken = false;
         self.told = None;
         self.healthy_since = Some(now);
-        self.rate = Rate { began: now, bytes: 0, per_second: 0.0 };
+        self.bitrate = Bitrate::new(now);
     }
 
     /// A vod has been validated.
@@ -202,22 +195,12 @@ impl Input {
     pub(crate) fn received(&mut self, bytes: u64, now: Instant) {
         self.counters.bytes += bytes;
         self.health.bytes(now);
-        self.rate.bytes += bytes;
-        self.measure_rate(now);
+        self.bitrate.add(bytes, now);
     }
 
     /// A vod has its next tag and waits for its moment: it is not silent before `at`.
     pub(crate) fn is_due(&mut self, at: Instant) {
         self.health.bytes(at);
-    }
-
-    /// Ends the rate's window when it is over, also when nothing came: the rate of an input that is silent is 0.
-    pub(crate) fn measure_rate(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.rate.began);
-        if passed >= RATE_WINDOW {
-            let per_second = self.rate.bytes as f64 / passed.as_secs_f64();
-            self.rate = Rate { began: now, bytes: 0, per_second };
-        }
     }
 
     /// Takes a tag in; media lands in the ring. Returns a fault to be told.
@@ -361,7 +344,7 @@ impl Input {
 
     /// Bits per second received lately.
     pub fn bitrate(&self) -> u64 {
-        if self.link == Link::Up { (self.rate.per_second * 8.0) as u64 } else { 0 }
+        if self.link == Link::Up { self.bitrate.bits() } else { 0 }
     }
 
     /// Its numbers.
@@ -383,5 +366,3 @@ fn needs_header(tag: &Tag) -> bool {
 
 /// This long without video makes a stream an audio stream.
 const AUDIO_ONLY: Duration = Duration::from_secs(3);
-/// The bitrate is a mean over at least this long.
-const RATE_WINDOW: Duration = Duration::from_secs(2);
