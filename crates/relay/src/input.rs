@@ -105,6 +105,8 @@ pub struct Input {
     ever: Tracks,
     /// The framing was lost, or a header was not taken: video waits for a keyframe.
     broken: bool,
+    /// An audio header was not taken: audio waits for one that is.
+    audio_waits: bool,
     has_connected: bool,
     healthy_since: Option<Instant>,
     pub(crate) bitrate: Bitrate,
@@ -137,6 +139,7 @@ impl Input {
             health: Health::new(epoch),
             ever: Tracks::default(),
             broken: false,
+            audio_waits: false,
             has_connected: false,
             healthy_since: None,
             bitrate: Bitrate::new(epoch),
@@ -155,7 +158,9 @@ impl Input {
     pub(crate) fn set_policies(&mut self, timeline: TimelinePolicy, ring: LogPolicy) {
         self.repair.set_max_jump(timeline.max_jump);
         self.timeline = timeline;
-        self.ring.set_policy(ring);
+        for class in self.ring.set_policy(ring) {
+            self.refuse(class);
+        }
         self.alignment.marks.set_reach(ring.reach_ms());
     }
 
@@ -171,6 +176,7 @@ impl Input {
         self.repair = Repair::new(self.timeline.max_jump);
         self.health = Health::new(now);
         self.broken = false;
+        self.audio_waits = false;
         self.told = None;
         self.healthy_since = Some(now);
         self.bitrate = Bitrate::new(now);
@@ -221,8 +227,9 @@ impl Input {
             }
             Class::Metadata | Class::VideoHeader | Class::AudioHeader => {
                 if !self.ring.observe_header(class, &tag.body) {
-                    self.counters.oversized_headers += 1;
-                    self.broken |= class == Class::VideoHeader;
+                    self.refuse(class);
+                } else if class == Class::AudioHeader {
+                    self.audio_waits = false;
                 }
             }
             Class::VideoEnd => self.counters.sequence_ends += 1,
@@ -234,6 +241,13 @@ impl Input {
         None
     }
 
+    /// A header of this class is too large to be taken for one: what it belongs to waits for another.
+    fn refuse(&mut self, class: Class) {
+        self.counters.oversized_headers += 1;
+        self.broken |= class == Class::VideoHeader;
+        self.audio_waits |= class == Class::AudioHeader;
+    }
+
     fn media(&mut self, track: Track, class: Class, tag: Tag, now: Instant) -> Option<Fault> {
         match track {
             Track::Audio => self.ever.audio = true,
@@ -242,7 +256,14 @@ impl Input {
         let placed = self.repair.place(track, tag.timestamp, now);
         let decodable = class != Class::Key || self.ring.headers().video.is_some() || !needs_header(&tag);
         let class_seen = if decodable { class } else { Class::Inter };
-        self.health.media(track, class_seen, placed.dts, now);
+        let waits = match track {
+            Track::Audio => self.audio_waits,
+            Track::Video => self.broken && class_seen != Class::Key,
+        };
+        // Audio that is not relayed is missed like audio that does not come.
+        if track == Track::Video || !waits {
+            self.health.media(track, class_seen, placed.dts, now);
+        }
         self.anchor.observe(placed.dts, now);
         if placed.wrapped {
             self.faults.add(FaultKind::Wrap);
@@ -253,7 +274,7 @@ impl Input {
         if track == Track::Video && class_seen == Class::Key {
             self.broken = false;
         }
-        if track == Track::Video && (self.broken || !decodable) {
+        if waits || !decodable {
             self.counters.unstarted_tags += 1;
         } else {
             let headers = Arc::clone(self.ring.headers());
