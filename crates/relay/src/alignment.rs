@@ -86,12 +86,12 @@ impl Marks {
     pub fn push(&mut self, track: Track, mark: Mark) {
         let oldest = mark.dts - self.reach;
         let lane = self.lane_mut(track);
-        lane.marks.push_back(mark);
-        // Equal timestamps are legal, so time alone bounds nothing.
-        while lane.marks.len() > MAX_MARKS || lane.marks.front().is_some_and(|mark| mark.dts < oldest) {
+        // Equal timestamps are legal, so time alone bounds nothing. Room is made first: the queue never doubles beyond.
+        while lane.marks.len() >= MAX_MARKS || lane.marks.front().is_some_and(|mark| mark.dts < oldest) {
             lane.marks.pop_front();
             lane.first += 1;
         }
+        lane.marks.push_back(mark);
     }
 
     fn lane(&self, track: Track) -> &Lane {
@@ -323,6 +323,7 @@ impl LastBodies {
 
     pub(crate) fn set_max_bytes(&mut self, max_bytes: usize) {
         self.max_bytes = max_bytes;
+        self.trim();
     }
 
     pub(crate) fn push(&mut self, track: Track, body: Bytes) {
@@ -331,8 +332,14 @@ impl LastBodies {
             Track::Video => &mut self.video,
         };
         bodies.push_back(body);
-        while bodies.len() > PROOF || bodies.iter().map(Bytes::len).sum::<usize>() > self.max_bytes {
-            bodies.pop_front();
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        for bodies in [&mut self.audio, &mut self.video] {
+            while bodies.len() > PROOF || bodies.iter().map(Bytes::len).sum::<usize>() > self.max_bytes {
+                bodies.pop_front();
+            }
         }
     }
 
@@ -352,7 +359,7 @@ impl LastBodies {
 }
 
 const TRACKS: [Track; 2] = [Track::Audio, Track::Video];
-/// Marks kept per track: ten seconds of 400 tags each.
+/// Marks kept per track: ten seconds of 400 tags each. The ring does not count them; they are 128 KiB at most.
 const MAX_MARKS: usize = 4_096;
 /// Equal tags in a row, on every track, that make a lock.
 const PROOF: usize = 8;

@@ -16,6 +16,7 @@ use flv::{Tag, amf0};
 
 use crate::{
     alignment::{LastBodies, Marks},
+    cost,
     event::{Event, EventKind},
     fault::{Fault, Reason},
     headers::HeaderSet,
@@ -270,7 +271,9 @@ impl Failover {
 
     /// The next thing to do, in order.
     pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let next = self.actions.pop_front();
+        cost::fit(&mut self.actions);
+        next
     }
 
     /// When [`tick`](Self::tick) is due, unless something is reported earlier.

@@ -29,6 +29,21 @@ impl HeaderSet {
         }
     }
 
+    /// The classes of its headers that are larger than `max` bytes.
+    pub(crate) fn larger_than(&self, max: usize) -> impl Iterator<Item = Class> {
+        let headers =
+            [(Class::Metadata, &self.metadata), (Class::VideoHeader, &self.video), (Class::AudioHeader, &self.audio)];
+        let is_larger = move |header: &Option<Bytes>| header.as_ref().is_some_and(|header| header.len() > max);
+        headers.into_iter().filter(move |(_, header)| is_larger(header)).map(|(class, _)| class)
+    }
+
+    /// Forgets those.
+    pub(crate) fn forget_larger_than(&mut self, max: usize) {
+        for header in [&mut self.metadata, &mut self.video, &mut self.audio] {
+            header.take_if(|header| header.len() > max);
+        }
+    }
+
     /// What this set costs beside `other`: a set that was made of another one shares what has not changed.
     pub(crate) fn cost_beside(&self, other: &Self) -> usize {
         let pairs = [(&self.metadata, &other.metadata), (&self.video, &other.video), (&self.audio, &other.audio)];

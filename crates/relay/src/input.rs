@@ -10,6 +10,7 @@ use flv::{Class, Kind, Tag, amf0};
 use crate::{
     alignment::{Alignment, Mark, Print},
     anchor::Anchor,
+    bitrate::Bitrate,
     fault::{Fault, FaultCounts, FaultKind, Reason},
     health::{Health, Tracks, Trouble},
     policy::{FailoverPolicy, LogPolicy, OnFault, TimelinePolicy},
@@ -104,17 +105,11 @@ pub struct Input {
     ever: Tracks,
     /// The framing was lost, or a header was not taken: video waits for a keyframe.
     broken: bool,
+    /// An audio header was not taken: audio waits for one that is.
+    audio_waits: bool,
     has_connected: bool,
     healthy_since: Option<Instant>,
-    rate: Rate,
-}
-
-/// Bytes per second over the last window of two to four seconds.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    began: Instant,
-    bytes: u64,
-    per_second: f64,
+    pub(crate) bitrate: Bitrate,
 }
 
 impl Input {
@@ -144,9 +139,10 @@ impl Input {
             health: Health::new(epoch),
             ever: Tracks::default(),
             broken: false,
+            audio_waits: false,
             has_connected: false,
             healthy_since: None,
-            rate: Rate { began: epoch, bytes: 0, per_second: 0.0 },
+            bitrate: Bitrate::new(epoch),
         }
     }
 
@@ -162,7 +158,9 @@ impl Input {
     pub(crate) fn set_policies(&mut self, timeline: TimelinePolicy, ring: LogPolicy) {
         self.repair.set_max_jump(timeline.max_jump);
         self.timeline = timeline;
-        self.ring.set_policy(ring);
+        for class in self.ring.set_policy(ring) {
+            self.refuse(class);
+        }
         self.alignment.marks.set_reach(ring.reach_ms());
     }
 
@@ -178,9 +176,10 @@ impl Input {
         self.repair = Repair::new(self.timeline.max_jump);
         self.health = Health::new(now);
         self.broken = false;
+        self.audio_waits = false;
         self.told = None;
         self.healthy_since = Some(now);
-        self.rate = Rate { began: now, bytes: 0, per_second: 0.0 };
+        self.bitrate = Bitrate::new(now);
     }
 
     /// A vod has been validated.
@@ -202,22 +201,12 @@ impl Input {
     pub(crate) fn received(&mut self, bytes: u64, now: Instant) {
         self.counters.bytes += bytes;
         self.health.bytes(now);
-        self.rate.bytes += bytes;
-        self.measure_rate(now);
+        self.bitrate.add(bytes, now);
     }
 
     /// A vod waits by itself until `at`: it is not silent before.
     pub(crate) fn is_due(&mut self, at: Instant) {
         self.health.bytes(at);
-    }
-
-    /// Ends the rate's window when it is over, also when nothing came: the rate of an input that is silent is 0.
-    pub(crate) fn measure_rate(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.rate.began);
-        if passed >= RATE_WINDOW {
-            let per_second = self.rate.bytes as f64 / passed.as_secs_f64();
-            self.rate = Rate { began: now, bytes: 0, per_second };
-        }
     }
 
     /// Takes a tag in; media lands in the ring. Returns a fault to be told.
@@ -238,8 +227,9 @@ impl Input {
             }
             Class::Metadata | Class::VideoHeader | Class::AudioHeader => {
                 if !self.ring.observe_header(class, &tag.body) {
-                    self.counters.oversized_headers += 1;
-                    self.broken |= class == Class::VideoHeader;
+                    self.refuse(class);
+                } else if class == Class::AudioHeader {
+                    self.audio_waits = false;
                 }
             }
             Class::VideoEnd => self.counters.sequence_ends += 1,
@@ -251,6 +241,13 @@ impl Input {
         None
     }
 
+    /// A header of this class is too large to be taken for one: what it belongs to waits for another.
+    fn refuse(&mut self, class: Class) {
+        self.counters.oversized_headers += 1;
+        self.broken |= class == Class::VideoHeader;
+        self.audio_waits |= class == Class::AudioHeader;
+    }
+
     fn media(&mut self, track: Track, class: Class, tag: Tag, now: Instant) -> Option<Fault> {
         match track {
             Track::Audio => self.ever.audio = true,
@@ -259,7 +256,14 @@ impl Input {
         let placed = self.repair.place(track, tag.timestamp, now);
         let decodable = class != Class::Key || self.ring.headers().video.is_some() || !needs_header(&tag);
         let class_seen = if decodable { class } else { Class::Inter };
-        self.health.media(track, class_seen, placed.dts, now);
+        let waits = match track {
+            Track::Audio => self.audio_waits,
+            Track::Video => self.broken && class_seen != Class::Key,
+        };
+        // Audio that is not relayed is missed like audio that does not come.
+        if track == Track::Video || !waits {
+            self.health.media(track, class_seen, placed.dts, now);
+        }
         self.anchor.observe(placed.dts, now);
         if placed.wrapped {
             self.faults.add(FaultKind::Wrap);
@@ -270,7 +274,7 @@ impl Input {
         if track == Track::Video && class_seen == Class::Key {
             self.broken = false;
         }
-        if track == Track::Video && (self.broken || !decodable) {
+        if waits || !decodable {
             self.counters.unstarted_tags += 1;
         } else {
             let headers = Arc::clone(self.ring.headers());
@@ -361,7 +365,7 @@ impl Input {
 
     /// Bits per second received lately.
     pub fn bitrate(&self) -> u64 {
-        if self.link == Link::Up { (self.rate.per_second * 8.0) as u64 } else { 0 }
+        if self.link == Link::Up { self.bitrate.bits() } else { 0 }
     }
 
     /// Its numbers.
@@ -383,5 +387,3 @@ fn needs_header(tag: &Tag) -> bool {
 
 /// This long without video makes a stream an audio stream.
 const AUDIO_ONLY: Duration = Duration::from_secs(3);
-/// The bitrate is a mean over at least this long.
-const RATE_WINDOW: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@
 mod alignment;
 mod anchor;
 mod backoff;
+mod bitrate;
 mod cost;
 mod cursor;
 mod event;

@@ -85,6 +85,8 @@ pub struct Log {
     headers: Arc<HeaderForms>,
     /// By track, what the newest header costs whose entry has left: entries that are held still refer to it.
     left_headers: [usize; 3],
+    /// By track, where the header in force was forgotten: entries before that still refer to it, none behind does.
+    forgotten: [Option<u64>; 3],
     has_video: bool,
     /// Video frames held.
     videos: usize,
@@ -106,6 +108,7 @@ impl Log {
             last: [None; 3],
             headers: Arc::default(),
             left_headers: [0; 3],
+            forgotten: [None; 3],
             has_video: false,
             videos: 0,
             newest_key: None,
@@ -113,12 +116,18 @@ impl Log {
         }
     }
 
-    /// Bounds it anew.
+    /// Bounds it anew. Headers that have become too large are no longer in force, as in the rings that they came from:
+    /// they would take all the room of the entries to come.
     pub fn set_policy(&mut self, policy: LogPolicy) {
         self.policy = policy;
-        if let Some(newest) = self.entries.back().map(|newest| newest.dts) {
-            self.trim(newest);
+        let mut headers = HeaderForms::clone(&self.headers);
+        for slot in [&mut headers.metadata, &mut headers.video, &mut headers.audio] {
+            if let Some(form) = slot.take_if(|form| body_len(form) > policy.max_header()) {
+                self.forgotten[index(form.track())] = Some(self.end());
+            }
         }
+        self.headers = Arc::new(headers);
+        self.trim(self.entries.back().map_or(0, |newest| newest.dts));
     }
 
     /// Appends a tag and lets go of what exceeds the bounds.
@@ -163,13 +172,16 @@ impl Log {
             Class::AudioHeader => &mut headers.audio,
             _ => return false,
         };
-        let replaces = slot.replace(wire.clone()).is_some() && class != Class::Metadata;
+        let before = slot.replace(wire.clone()).is_some();
         self.headers = Arc::new(headers);
-        replaces
+        // A reader may have sent the one that was forgotten.
+        let forgotten = self.forgotten[index(wire.track())].take().is_some();
+        (before || forgotten) && class != Class::Metadata
     }
 
     fn trim(&mut self, newest: i64) {
         let max_time = self.policy.reach_ms();
+        self.stop_counting_forgotten();
         while let Some(oldest) = self.entries.front() {
             if self.bytes() <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
                 break;
@@ -184,10 +196,21 @@ impl Log {
             }
             self.entries.pop_front();
             self.first += 1;
+            self.stop_counting_forgotten();
         }
+        cost::fit(&mut self.entries);
         if self.videos == 0 {
             // The programme has gone on without video for as long as the log reaches back.
             self.has_video = false;
+        }
+    }
+
+    /// Once no entry refers to a forgotten header any more, it is gone.
+    fn stop_counting_forgotten(&mut self) {
+        for (left, forgotten) in self.left_headers.iter_mut().zip(self.forgotten) {
+            if forgotten.is_some_and(|end| self.first >= end) {
+                *left = 0;
+            }
         }
     }
 
@@ -296,10 +319,13 @@ fn body_of(form: &WireForm) -> Bytes {
     for slice in form.payload() {
         body.put_slice(&slice);
     }
-    if form.track() == Track::Data {
-        body.advance(SET_DATA_FRAME.len().min(body.len()));
-    }
+    body.advance(body.len() - body_len(form));
     body.freeze()
+}
+
+fn body_len(form: &WireForm) -> usize {
+    let before = if form.track() == Track::Data { SET_DATA_FRAME.len() } else { 0 };
+    form.payload_len().saturating_sub(before)
 }
 
 /// The track of a class that is relayed at all.

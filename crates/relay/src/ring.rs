@@ -75,17 +75,23 @@ impl Ring {
     /// Takes note of a header tag. False when it is too large to be taken for one; then none of its class is in force,
     /// since what comes behind it is not for the one before.
     pub(crate) fn observe_header(&mut self, class: Class, body: &[u8]) -> bool {
-        let newest = self.held.back().map(|newest| &newest.headers);
-        self.bytes -= cost_between(self.headers.current(), newest);
         let fits = body.len() <= self.policy.max_header();
-        if fits {
-            self.headers.observe(class, body);
-        } else {
-            self.headers.forget(class);
-        }
-        self.bytes += cost_between(self.headers.current(), newest);
+        self.change_headers(|headers| {
+            if fits {
+                headers.observe(class, body);
+            } else {
+                headers.forget(class);
+            }
+        });
         self.trim();
         fits
+    }
+
+    fn change_headers(&mut self, change: impl FnOnce(&mut Headers)) {
+        let newest = self.held.back().map(|newest| &newest.headers);
+        self.bytes -= cost_between(self.headers.current(), newest);
+        change(&mut self.headers);
+        self.bytes += cost_between(self.headers.current(), newest);
     }
 
     /// Appends a tag, which carries the headers in force, and lets go of what exceeds the bounds.
@@ -99,24 +105,40 @@ impl Ring {
         self.trim();
     }
 
-    /// Bounds it anew.
-    pub(crate) fn set_policy(&mut self, policy: LogPolicy) {
+    /// Bounds it anew. Headers that have become too large are in force no more: they would take the room of the tags to
+    /// come. Tags that need such a sequence header leave. Returns the classes of which none is in force any more.
+    pub(crate) fn set_policy(&mut self, policy: LogPolicy) -> Vec<Class> {
         self.policy = policy;
+        let max = policy.max_header();
+        let in_need = |held: &Held| held.headers.larger_than(max).any(|class| class != Class::Metadata);
+        for _ in 0..self.held.iter().rposition(in_need).map_or(0, |newest| newest + 1) {
+            self.let_go_of_oldest();
+        }
+        let refused: Vec<_> = self.headers().larger_than(max).collect();
+        self.change_headers(|headers| refused.iter().for_each(|&class| headers.forget(class)));
         self.trim();
+        refused
     }
 
     fn trim(&mut self) {
         let newest = self.held.back().map_or(0, |newest| newest.dts);
         let max_time = self.policy.reach_ms();
-        let exceeds =
-            |bytes, oldest: &Held| bytes > self.policy.max_bytes || newest.saturating_sub(oldest.dts) > max_time;
-        while let Some(oldest) = self.held.pop_front_if(|oldest| exceeds(self.bytes, oldest)) {
-            // Headers change one after the other: what the next tag does not carry, no later one does.
-            let next = self.held.front().map_or(self.headers.current(), |next| &next.headers);
-            self.bytes -= cost(&oldest) + cost_between(&oldest.headers, Some(next));
-            self.passed_over += u64::from(!oldest.relayed);
-            self.first += 1;
+        while let Some(oldest) = self.held.front() {
+            if self.bytes <= self.policy.max_bytes && newest.saturating_sub(oldest.dts) <= max_time {
+                break;
+            }
+            self.let_go_of_oldest();
         }
+        cost::fit(&mut self.held);
+    }
+
+    fn let_go_of_oldest(&mut self) {
+        let Some(oldest) = self.held.pop_front() else { return };
+        // Headers change one after the other: what the next tag does not carry, no later one does.
+        let next = self.held.front().map_or(self.headers.current(), |next| &next.headers);
+        self.bytes -= cost(&oldest) + cost_between(&oldest.headers, Some(next));
+        self.passed_over += u64::from(!oldest.relayed);
+        self.first += 1;
     }
 
     /// Forgets everything, headers included; numbers go on.
@@ -269,6 +291,38 @@ mod tests {
         assert_eq!((&**ring.headers(), ring.bytes), (&want, recount(&ring)));
     }
 
+    #[test]
+    fn a_bound_that_is_lowered_below_a_header_leaves_the_room_to_tags() {
+        let mut ring = ring(800_000);
+        ring.observe_header(Class::Metadata, &[1; 100_000]);
+        push(&mut ring, 0, 10);
+        ring.observe_header(Class::VideoHeader, &[1; 10_000]);
+        push(&mut ring, 0, 10);
+        ring.observe_header(Class::Metadata, &[1; 5_000]);
+        push(&mut ring, 0, 10);
+        let refused = ring.set_policy(LogPolicy { max_bytes: 80_000, ..ring.policy });
+        assert_eq!((refused, ring.start(), ring.passed_over()), (vec![], 2, 2), "none that is too large is in force");
+        let refused = ring.set_policy(LogPolicy { max_bytes: 60_000, ..ring.policy });
+        assert_eq!((refused, ring.start()), (vec![Class::VideoHeader], 3));
+        let want = HeaderSet { metadata: Some(Bytes::from(vec![1; 5_000])), ..HeaderSet::default() };
+        assert_eq!((&**ring.headers(), ring.bytes), (&want, recount(&ring)));
+        push(&mut ring, 0, 40_000);
+        assert!(ring.get(3).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_tiny_tags_leaves_no_room_behind() {
+        let mut ring = ring(1 << 20);
+        for _ in 0..20_000 {
+            push(&mut ring, 0, 2);
+        }
+        assert!(ring.held.len() > 4_000);
+        for _ in 0..200 {
+            push(&mut ring, 0, 10_000);
+        }
+        assert!(ring.held.len() < 110 && ring.held.capacity() < 300, "{} places", ring.held.capacity());
+    }
+
     proptest! {
         /// `(what comes, its size)`.
         #[test]
@@ -284,11 +338,12 @@ mod tests {
                     1 | 2 => { ring.observe_header(Class::VideoHeader, &header); }
                     3 => { ring.observe_header(Class::AudioHeader, &header); }
                     4 if len < 500 => ring.clear(),
-                    5 => ring.set_policy(LogPolicy { max_bytes: 10_000 + 8 * len, ..ring.policy }),
+                    5 => { ring.set_policy(LogPolicy { max_bytes: 4_000 + 8 * len, ..ring.policy }); }
                     _ => push(&mut ring, dts, len),
                 }
                 prop_assert_eq!(ring.bytes, recount(&ring));
-                prop_assert!(ring.held.is_empty() || ring.bytes <= ring.policy.max_bytes);
+                prop_assert!(ring.bytes <= ring.policy.max_bytes);
+                prop_assert!(ring.held.capacity() <= 2 * ring.held.len() + cost::SPARE);
             }
         }
     }

@@ -144,6 +144,17 @@ fn prints_tell_tags_apart_by_length_track_and_content() {
 }
 
 #[test]
+fn marks_take_no_more_than_their_number_allows() {
+    let mut marks = Marks::new(10_000);
+    for n in 0..20_000 {
+        marks.push(Track::Video, Mark { print: Print::of(Track::Video, b""), dts: 0, raw: None, number: n });
+    }
+    let lane = marks.lane(Track::Video);
+    assert_eq!((lane.first, lane.end()), (20_000 - MAX_MARKS as u64, 20_000));
+    assert!(lane.marks.capacity() * size_of::<Mark>() <= 128 << 10, "{} places", lane.marks.capacity());
+}
+
+#[test]
 fn bodies_prove_it() {
     let mut last = LastBodies::new(1 << 20);
     for n in 0..20u8 {
@@ -166,4 +177,17 @@ fn the_proof_by_bytes_has_a_bound_in_bytes() {
     assert!(!last.equal(Track::Video, [&bodies[3], &bodies[1]].into_iter()));
     last.push(Track::Video, Bytes::from(vec![0; 3_000]));
     assert!(!last.equal(Track::Video, std::iter::once(&bodies[3])), "nothing is proven by what is too large to keep");
+}
+
+#[test]
+fn a_bound_that_is_lowered_holds_at_once() {
+    let mut last = LastBodies::new(2_500);
+    let bodies: Vec<_> = (0..2).map(|n| Bytes::from(vec![n; 1_000])).collect();
+    for track in [Track::Audio, Track::Video] {
+        bodies.iter().for_each(|body| last.push(track, body.clone()));
+    }
+    last.set_max_bytes(1_500);
+    for kept in [&last.audio, &last.video] {
+        assert!(kept.iter().eq(&bodies[1..]));
+    }
 }

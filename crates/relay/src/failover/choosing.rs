@@ -13,7 +13,7 @@ use crate::{
 
 impl Failover {
     pub(super) fn find_trouble(&mut self, now: Instant) {
-        self.inputs.iter_mut().for_each(|input| input.measure_rate(now));
+        self.inputs.iter_mut().for_each(|input| input.bitrate.measure(now));
         let troubles: Vec<_> = self.inputs.iter_mut().map(|input| input.trouble(&self.policy, now)).collect();
         for (input, trouble) in troubles.into_iter().enumerate() {
             let Some(trouble) = trouble else {

@@ -39,6 +39,8 @@ impl Failover {
         }
         self.relayed.set_reach(ring.reach_ms());
         self.last_bodies.set_max_bytes(ring.max_proof());
+        // Rings and log have forgotten them.
+        self.sent.forget_larger_than(ring.max_header());
         (self.policy, self.timeline_policy, self.ring_policy) = (policy, timeline.clone(), ring);
     }
 

@@ -1,4 +1,5 @@
 mod exact;
+mod oversized;
 mod policies;
 mod rearranging;
 mod resuming;

@@ -125,11 +125,69 @@ fn headers_count_while_entries_refer_to_them() {
     assert!(log.bytes() <= 40_000);
 }
 
+#[test]
+fn a_bound_that_is_lowered_below_a_header_leaves_the_room_to_entries() {
+    let now = Instant::now();
+    let mut log = log(800_000);
+    log.push(&placed(Class::Metadata, 0, 100_000), now);
+    log.push(&placed(Class::VideoHeader, 0, 1_000), now);
+    for n in 0..20 {
+        log.push(&placed(Class::Key, n, 1_000), now);
+    }
+    log.set_policy(LogPolicy { max_bytes: 80_000, ..log.policy });
+    assert!(log.headers().metadata.is_none() && log.headers().video.is_some());
+    for n in 20..200 {
+        log.push(&placed(Class::Key, n, 1_000), now);
+    }
+    let entries: usize = log.entries().map(|entry| entry.wire.bytes_len()).sum();
+    assert!(entries > 50_000 && log.bytes() <= 80_000, "{entries} of {}", log.bytes());
+}
+
+#[test]
+fn a_header_in_the_place_of_one_that_was_forgotten_is_a_change() {
+    let now = Instant::now();
+    let mut log = log(80_000);
+    for (max_bytes, len, replaces) in [(80_000, 10_000, false), (40_000, 5_000, true), (40_000, 5_000, true)] {
+        log.set_policy(LogPolicy { max_bytes, ..log.policy });
+        for (class, replaces) in [(Class::VideoHeader, replaces), (Class::Metadata, false)] {
+            log.push(&placed(class, 0, len), now);
+            assert_eq!(log.entries().next_back().unwrap().replaces_header, replaces, "{class:?} {max_bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_header_of_the_largest_size_stays_when_it_is_bounded_anew() {
+    let mut log = log(80_000);
+    for class in [Class::Metadata, Class::VideoHeader, Class::AudioHeader] {
+        log.push(&placed(class, 0, 5_000), Instant::now());
+    }
+    let before = log.headers();
+    log.set_policy(LogPolicy { max_bytes: 40_000, ..log.policy });
+    assert_eq!(log.headers(), before);
+    log.set_policy(LogPolicy { max_bytes: 39_999, ..log.policy });
+    assert_eq!(log.headers(), HeaderSet::default());
+}
+
+#[test]
+fn a_flood_of_tiny_tags_leaves_no_room_behind() {
+    let now = Instant::now();
+    let mut log = log(1 << 20);
+    for _ in 0..20_000 {
+        log.push(&placed(Class::Audio, 0, 2), now);
+    }
+    assert!(log.entries.len() > 1_000);
+    for _ in 0..200 {
+        log.push(&placed(Class::Key, 0, 10_000), now);
+    }
+    assert!(log.entries.len() < 110 && log.entries.capacity() < 300, "{} places", log.entries.capacity());
+}
+
 proptest! {
     /// `(what comes, its size)`: whatever is held or referred to, its bytes are counted.
     #[test]
     fn what_it_counts_is_at_least_what_it_holds(
-        tags in proptest::collection::vec((0u8..8, 0usize..3_000, 0i64..300), 1..200),
+        tags in proptest::collection::vec((0u8..9, 0usize..3_000, 0i64..300), 1..200),
     ) {
         let (now, mut log, mut dts) = (Instant::now(), log(20_000), 0);
         for (draw, len, step) in tags {
@@ -141,12 +199,19 @@ proptest! {
                 4 => Class::Audio,
                 _ => Class::Key,
             };
-            log.push(&placed(class, dts, len), now);
+            if draw == 8 {
+                log.set_policy(LogPolicy { max_bytes: 6_000 + 8 * len, ..log.policy });
+            } else {
+                // Rings take no larger headers.
+                let len = if is_header(class) { len.min(log.policy.max_header()) } else { len };
+                log.push(&placed(class, dts, len), now);
+            }
             let mut held: HashMap<_, _> = log.entries().map(|entry| of(&entry.wire)).collect();
             let sets = log.entries().filter_map(|entry| entry.headers.as_ref()).chain([&log.headers]);
             held.extend(sets.flat_map(|set| set.iter()).map(of));
             prop_assert!(held.values().sum::<usize>() <= log.bytes());
-            prop_assert!(log.entries.is_empty() || log.bytes() <= 20_000);
+            prop_assert!(log.bytes() <= log.policy.max_bytes);
+            prop_assert!(log.entries.capacity() <= 2 * log.entries.len() + cost::SPARE);
         }
     }
 }
