@@ -166,15 +166,23 @@ proptest! {
     ) {
         let mut world = World::new(policy(), &[Pull, Pull, Push]);
         let mut headers = [0; 3];
+        let mut bases = [const { Vec::new() }; 3];
         for (input, what, shift, slots) in steps {
             let encode = Encode { base: shift, ..Encode::new(input as u8 + 1) };
-            // Steps back by less than 100 ms are clamped, tag by tag; they have a test of their own.
-            let step = if (-100..0).contains(&shift) { -5_000 } else { shift };
             match what {
                 0 => world.lose(input, Reason::Connect),
                 1 => world.feeds[input] = None,
-                2 => if let Some(feed) = &mut world.feeds[input] { feed.base += step; },
+                2 => if let Some(feed) = &mut world.feeds[input] {
+                    feed.base += shift;
+                    // Steps back by less than 100 ms, also to a line that was left a moment ago, are clamped, tag by
+                    // tag; they have a test of their own.
+                    while bases[input].iter().any(|base| (-100..0).contains(&(feed.base - base))) {
+                        feed.base -= 5_000;
+                    }
+                    bases[input].push(feed.base);
+                },
                 _ => if world.feeds[input].is_none() {
+                    bases[input] = vec![shift];
                     headers[input] += 2;
                     world.connect(input, encode);
                 },
