@@ -168,13 +168,25 @@ async fn who_watches_and_closes_one_side_or_both_has_gone() {
             })
             .await;
         };
-        let mut half = TcpStream::connect(relayd.admin()).await.unwrap();
-        half.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await.unwrap();
+        let ask = async |path| {
+            let mut client = TcpStream::connect(relayd.admin()).await.unwrap();
+            client.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await.unwrap();
+            client
+        };
+        let mut half = ask(path).await;
         half.shutdown().await.unwrap();
         let answer = rest(&mut half).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
         free().await;
         // Each look at whether there is one was a viewer who came and went.
+        free().await;
+        // One who has sent more than a request is noticed as well.
+        let mut chatty = ask(path).await;
+        let mut answer = [0; 12];
+        chatty.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        chatty.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        drop(chatty);
         free().await;
     }
 }

@@ -142,11 +142,14 @@ impl Inner {
     fn answered(&self, name: &str, was_slow: bool, is_slow: bool, answer: Answer) {
         let mut calls = self.calls();
         calls.slow_calls -= usize::from(was_slow);
-        if !is_slow {
-            calls.slow.remove(name);
-        } else if calls.slow.len() < SLOW_NAMES {
-            // Sources choose where they redirect to: what is remembered is bounded.
+        if is_slow {
+            // Sources choose where they redirect to: what is remembered is bounded. Who is forgotten shows itself again.
+            if calls.slow.len() == SLOW_NAMES {
+                calls.slow.clear();
+            }
             calls.slow.insert(name.to_owned());
+        } else {
+            calls.slow.remove(name);
         }
         if let Some(waiters) = calls.names.remove(name) {
             waiters.send_replace(Some(answer));

@@ -20,7 +20,16 @@ impl Config {
                  relay's own past, or nothing"
             ))
         };
-        cycles(&self.readers()).iter().filter_map(|cycle| told(cycle)).collect()
+        let cycles = cycles(&self.readers());
+        let mut warnings: Vec<_> = cycles.iter().take(TOLD).filter_map(|cycle| told(cycle)).collect();
+        if cycles.len() > TOLD {
+            warnings.push(format!(
+                "{}: {} more relays or chains of them like these",
+                self.path.display(),
+                cycles.len() - TOLD
+            ));
+        }
+        warnings
     }
 
     /// For each relay those that are fed by it, each once.
@@ -91,12 +100,19 @@ fn is_reached(listen: SocketAddr, host: &str, port: u16) -> bool {
     let own = listen.ip().to_canonical();
     let is_loopback_here = own.is_loopback() || own.is_unspecified();
     let is_here = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(address) => address == own || (own.is_unspecified() && address.is_loopback()),
+        Ok(address) => {
+            // An IPv4 wildcard takes no IPv6; the other way round it is the system's default.
+            let takes = own.is_unspecified() && (own.is_ipv6() || address.is_ipv4());
+            address == own || (takes && address.is_loopback())
+        }
         Err(_) => host.eq_ignore_ascii_case("localhost") && is_loopback_here,
     };
     // Port 0 is one that only the system knows.
     is_here && port == listen.port() && port != 0
 }
+
+/// Cycles that are told each.
+const TOLD: usize = 10;
 
 /// Cycles of a graph, at least one in each part that has any, and never the same twice. Without recursion: a chain may be
 /// as long as the configuration.

@@ -10,7 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{body::HttpBody, response::Response};
+use axum::{
+    body::HttpBody,
+    http::{HeaderValue, header::CONNECTION},
+    response::Response,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -20,7 +24,8 @@ use tokio::{
 ///
 /// To close the side that asks is legal, and the HTTP server is told to answer all the same (`half_close`). It does not
 /// read meanwhile, so that a viewer's leaving would only show in writes: never, while nothing is relayed. Whether a client
-/// has closed one side or both cannot be told without writing to it.
+/// has closed one side or both cannot be told without writing to it. What a viewer still sends is thrown away: an endless
+/// answer is the connection's last.
 #[derive(Debug)]
 pub(super) struct HangUp {
     tcp: TcpStream,
@@ -41,8 +46,11 @@ pub(super) struct Answer {
 
 impl Answer {
     /// From now on it is this one. Only streams do not know how long they are.
-    pub(super) fn begin(&self, response: &Response) {
-        self.is_endless.store(response.body().size_hint().exact().is_none(), Relaxed);
+    pub(super) fn begin(&self, response: &mut Response) {
+        if response.body().size_hint().exact().is_none() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.is_endless.store(true, Relaxed);
+        }
     }
 }
 
@@ -74,11 +82,16 @@ impl AsyncWrite for HangUp {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.tcp).poll_flush(cx))?;
-        if this.answer.is_endless.load(Relaxed)
-            && let Poll::Ready(peeked) = this.tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0]))
-            && peeked? == 0
-        {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        if this.answer.is_endless.load(Relaxed) {
+            let mut waste = [0; WASTE];
+            let mut waste = ReadBuf::new(&mut waste);
+            while let Poll::Ready(read) = Pin::new(&mut this.tcp).poll_read(cx, &mut waste) {
+                read?;
+                if waste.filled().is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                waste.clear();
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -87,3 +100,6 @@ impl AsyncWrite for HangUp {
         Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
     }
 }
+
+/// Bytes thrown away at a time. The runtime makes a client that sends without end give way to the others.
+const WASTE: usize = 512;

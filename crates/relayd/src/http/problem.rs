@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use tracing::error;
 
 /// What is wrong with a request. The detail never repeats what was sent: it may hold a secret.
 pub(super) struct Problem {
@@ -42,8 +43,11 @@ pub(super) async fn retell(response: Response) -> Response {
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let detail = if status.is_client_error() { "the request is malformed" } else { "a bug in relayd" };
-    Problem::new(status, detail).into_response()
+    if status.is_client_error() {
+        return Problem::new(status, "the request is malformed").into_response();
+    }
+    error!(%status, "a bug in relayd: a request has failed");
+    Problem::new(status, "a bug in relayd").into_response()
 }
 
 impl IntoResponse for Problem {

@@ -1,6 +1,6 @@
 //! Connections to the HTTP side, within limits.
 
-use std::{error::Error, io, iter::successors, net::SocketAddr, pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, iter::successors, net::SocketAddr, pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{
@@ -84,7 +84,11 @@ impl Server {
         let router = TowerToHyperService::new(self.router.into_service::<Incoming>());
         let service = service_fn(|request| {
             let (answering, answer) = (router.call(request), &answer);
-            async move { answering.await.inspect(|response| answer.begin(response)) }
+            async move {
+                let mut response = answering.await?;
+                answer.begin(&mut response);
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut connection = self.http.serve_connection(stream, service);
         let ended = tokio::select! {

@@ -78,9 +78,14 @@ impl Running {
         }
         let flush_at = fanout.push(&self.placed, now);
         self.placed.clear();
+        // A splice can hand over a whole ring at once.
+        self.placed.shrink_to(PLACED);
         self.flush_at = flush_at.map(|new| self.flush_at.map_or(new, |old| old.min(new)));
     }
 }
+
+/// Places for what one wake usually has for the log.
+const PLACED: usize = 64;
 
 /// The next thing to happen to a relay that runs.
 pub(super) async fn next(running: Option<&mut Running>, batch: &mut Vec<Reports>) -> Happening {

@@ -58,6 +58,16 @@ fn a_cycle_is_told_once() {
 }
 
 #[test]
+fn a_few_of_many_are_told() {
+    let relays: String =
+        (0..12).map(|n| pushed(&format!("r{n}"), &[&format!("rtmp://localhost/live/r{n}-secret")])).collect();
+    let text = format!("ingest = {{ listen = \"127.0.0.1:1935\" }}\n{relays}");
+    let warnings = parse(&text, &|_| None).unwrap().warnings();
+    assert_eq!(warnings.len(), 11);
+    assert_eq!(warnings[10], "folder/relay.toml: 2 more relays or chains of them like these");
+}
+
+#[test]
 fn what_is_watched_feeds_as_well() {
     assert_eq!(warned(&pulled("a", "http://localhost:8080/live/a.flv?token=secret")), ["a"]);
     assert_eq!(warned(&(pulled("b", "http://127.0.0.1:8080/live/a.flv") + &pushed("a", &[]))), [""; 0]);
@@ -90,6 +100,7 @@ fn only_the_listeners_of_this_process_count() {
         ("[::]:1935", "rtmp://[::1]", true),
         ("[::]:1935", "rtmp://127.0.0.1", true),
         ("0.0.0.0:1935", "rtmp://10.0.0.1", false),
+        ("0.0.0.0:1935", "rtmp://[::1]", false),
     ] {
         let told = warned_behind([listen, "127.0.0.1:8080"], &to(server));
         assert_eq!(!told.is_empty(), is_own, "{server} at {listen}: {told:?}");
