@@ -103,7 +103,8 @@ fn accepted(config: &Config) {
         }
     }
     let empty = Config::parse("", &config.path, &|_| None).expect("an empty file is a configuration");
-    let text = format!("{}{config:?}{:?}{:?}", config.describe(), config.changes(&empty), empty.changes(config));
+    let (described, warnings) = (config.describe(), config.warnings());
+    let text = format!("{described}{warnings:?}{config:?}{:?}{:?}", config.changes(&empty), empty.changes(config));
     let is_meant = shown.iter().any(|part| part.contains(MARK));
     assert!(is_meant || !text.contains(MARK), "a secret is printed:\n{text}");
 }
