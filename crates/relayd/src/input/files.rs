@@ -17,7 +17,7 @@ use super::error::InputError;
 /// Makes an input's calls of the disk, one at a time for each file.
 ///
 /// A call that hangs cannot be given up: it holds its thread until it returns. Whatever is asked of the same file
-/// waits for that, also what the input's next task asks for, and so an input never holds more than [`CALLS`] threads.
+/// waits for that, also what the input's next task asks for, and so an input never holds more than four threads.
 /// Nothing but files is on these threads.
 #[derive(Clone, Debug)]
 pub struct Files(Arc<Inner>);
