@@ -165,6 +165,15 @@ async fn a_name_is_slow_until_it_is_answered_in_time() {
 }
 
 #[tokio::test]
+async fn slow_names_of_the_past_do_not_hide_a_later_one() {
+    let servers = Servers::new();
+    servers.resolver.0.calls().slow.extend(dead(0..SLOW_NAMES));
+    servers.has_answer("live").await;
+    servers.is_at_rest().await;
+    assert_eq!(servers.resolver.0.calls().slow, HashSet::from(["live".to_owned()]));
+}
+
+#[tokio::test]
 async fn a_call_that_panics_is_an_error_and_costs_the_others_nothing() {
     let servers = Servers::new();
     for _ in 0..=CALLS {
