@@ -38,14 +38,14 @@ impl HangUp {
     }
 }
 
-/// What a connection is answered with at present.
+/// Whether what a connection is answered with ends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer {
     is_endless: Arc<AtomicBool>,
 }
 
 impl Answer {
-    /// From now on it is this one. Only streams do not know how long they are.
+    /// An endless answer is the connection's last. Only streams do not know how long they are.
     pub(super) fn begin(&self, response: &mut Response) {
         if response.body().size_hint().exact().is_none() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -46,7 +46,7 @@ pub(super) enum Child {
 #[derive(Default)]
 pub(super) struct InputSlot {
     pub(super) meter: Arc<InputMeter>,
-    /// Through which its tasks read, one call at a time.
+    /// Through which its tasks read; it knows the calls that have not returned.
     files: Files,
     /// Which of its losses the log knows.
     pub(super) losses: Losses,

@@ -55,8 +55,9 @@ pub(crate) enum Target {
 }
 
 impl Event {
-    /// The worst that may come at once, round by round: whoever can be silent or deaf is. What memory that takes is what
-    /// the rest of the run is measured by, and not left to chance.
+    /// Much at once, round by round: the publisher and one input of each relay are silent, then the other; every platform
+    /// that may be disturbed is deaf, and a viewer of each relay frozen. What memory that takes is what the rest of the run
+    /// is measured by, and not left to chance.
     pub(crate) fn opening(platforms: &[Platform]) -> [Vec<Self>; 2] {
         [0, 1].map(|input| {
             let mut round = vec![Self::StallPublisher { secs: 2 }];

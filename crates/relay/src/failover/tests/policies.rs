@@ -159,11 +159,16 @@ fn a_standby_vod_plays_when_it_is_needed_and_goes_back_to_its_start() {
     world.check_monotonic();
 }
 
-#[test]
-fn a_vod_that_waits_for_its_bytes_is_left_for_a_healthy_input() {
+fn vod_that_plays() -> World {
     let mut world = World::new(policy(), &[Vod, Pull]);
     world.report(0, Report::Ready);
     world.connect(0, Encode::new(9));
+    world
+}
+
+#[test]
+fn a_vod_that_waits_for_its_bytes_is_left_for_a_healthy_input() {
+    let mut world = vod_that_plays();
     world.connect(1, Encode::new(1));
     world.run(5_000);
     assert_eq!(world.failover.active(), Some(0));
@@ -183,9 +188,7 @@ fn a_vod_that_waits_for_its_bytes_is_left_for_a_healthy_input() {
 
 #[test]
 fn a_vod_that_waits_for_its_bytes_goes_on_while_nobody_can_take_its_place() {
-    let mut world = World::new(policy(), &[Vod, Pull]);
-    world.report(0, Report::Ready);
-    world.connect(0, Encode::new(9));
+    let mut world = vod_that_plays();
     world.run(3_000);
     world.feeds[0] = None;
     world.run(2_000);
